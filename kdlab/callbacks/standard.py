@@ -1,0 +1,64 @@
+"""The measures of a comparison when an experiment names none, and the controls beside them."""
+
+from kdlab.callbacks.evaluate import Measure
+from kdlab.metrics.accuracy import Accuracy
+from kdlab.metrics.agreement import Agreement, AgreementWhereTeacherErrs
+from kdlab.metrics.attribution_agreement import AttributionCosine, AttributionSpearman, AttributionTopKIoU
+from kdlab.metrics.auroc import AUROC
+from kdlab.metrics.average_precision import AveragePrecision
+from kdlab.metrics.calibration_error import CalibrationError
+from kdlab.metrics.deletion_auc import DeletionAUC
+from kdlab.metrics.divergence import JensenShannon, KLTeacherStudent
+from kdlab.metrics.entropy import Entropy
+from kdlab.metrics.gini import Gini
+from kdlab.metrics.insertion_auc import InsertionAUC
+from kdlab.metrics.macro_f1 import MacroF1
+from kdlab.metrics.negative_log_likelihood import NegativeLogLikelihood
+
+#: How the explainer's prediction of the student is scored: the student is its teacher.
+AS_TEACHER = {"logits": "explainer_logits", "teacher_logits": "logits"}
+
+
+def standard_measures(classes: int, teacher: bool, explains: bool, explainer: bool) -> dict[str, Measure]:
+    """Measures by the name under which they are logged.
+
+    Args:
+        classes: how many classes there are.
+        teacher: whether there is a teacher to compare with.
+        explains: whether there is a post-hoc method to explain with.
+        explainer: whether an explainer is trained with the model.
+    """
+    measures = {
+        "accuracy": Measure(Accuracy()),
+        "macro_f1": Measure(MacroF1(classes)),
+        "auroc": Measure(AUROC(classes)),
+        "average_precision": Measure(AveragePrecision(classes)),
+        "nll": Measure(NegativeLogLikelihood()),
+        "calibration_error": Measure(CalibrationError(classes)),
+    }
+    if teacher:
+        measures |= {
+            "fidelity/agreement": Measure(Agreement()),
+            "fidelity/kl_teacher_student": Measure(KLTeacherStudent()),
+            "fidelity/js": Measure(JensenShannon()),
+            "fidelity/agreement_where_teacher_errs": Measure(AgreementWhereTeacherErrs()),
+        }
+    if explains:
+        measures |= {
+            "explanation/deletion_auc": Measure(DeletionAUC()),
+            "explanation/insertion_auc": Measure(InsertionAUC()),
+            "explanation/gini": Measure(Gini()),
+            "explanation/entropy": Measure(Entropy()),
+        }
+    if explains and teacher:
+        measures |= {
+            "explanation/teacher_cosine": Measure(AttributionCosine()),
+            "explanation/teacher_spearman": Measure(AttributionSpearman()),
+            "explanation/teacher_topk_iou": Measure(AttributionTopKIoU()),
+        }
+    if explainer:
+        measures |= {
+            "explainer/agreement": Measure(Agreement(), AS_TEACHER),
+            "explainer/kl": Measure(KLTeacherStudent(), AS_TEACHER),
+        }
+    return measures

@@ -1,0 +1,78 @@
+"""What would be done about each stage, why, and for about how long; read from the stage folders."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdlab.workshop import Planned
+
+Record = dict[str, Any]
+
+
+def lines(
+    planned: "Sequence[Planned]", parameters: Mapping[str, Mapping[str, Any]], experiment: str, stages: Path
+) -> Iterator[str]:
+    """A line for each stage and seed.
+
+    Args:
+        planned: stages in the order in which they would run.
+        parameters: flat parameters by stage, as the experiment has them now.
+        experiment: its name.
+        stages: the folder of all stage folders.
+    """
+    known = [record for record in _records(stages) if record["experiment"] == experiment]
+    width = max((len(one.stage) for one in planned), default=0)
+    for one in planned:
+        same = [record for record in known if record["stage"] == one.stage]
+        said = _said(one, same, parameters[one.stage])
+        yield f"{one.stage:{width}}  seed {one.seed:<4} {one.folder.fingerprint}  {said}"
+
+
+def _said(one: "Planned", same: list[Record], parameters: Mapping[str, Any]) -> str:
+    if one.trained:
+        return "reused" if one.tested else "reused, tested again: its evaluation changed or never ended"
+    seconds = [record["seconds"] for record in same if record["seconds"] is not None]
+    about = f", about {_duration(seconds[-1])}" if seconds else ""
+    if any(one.folder.path.glob("resume.ckpt")):
+        return f"goes on where it stopped{about}"
+    before = [record for record in same if record["seed"] == one.seed]
+    if not before:
+        return f"trained: {'this seed is new' if same else 'new'}{about}"
+    return f"trained: {_difference(before[-1]['parameters'], parameters)}{about}"
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What changed since a stage was last trained."""
+    changed = [
+        f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+    if not changed:
+        return "its teacher, code, data or weights changed"
+    return ", ".join(changed[:4]) + (f" and {len(changed) - 4} more" if len(changed) > 4 else "")
+
+
+def _records(stages: Path) -> Iterator[Record]:
+    """What is known of each stage folder, oldest first; one that is damaged is none."""
+    found = []
+    for path in stages.glob("*/stage.json"):
+        record = _json(path)
+        if record is not None and {"experiment", "stage", "seed", "parameters"} <= set(record):
+            done = _json(path.parent / "done.json") or {}
+            found.append({"created": 0, **record, "seconds": done.get("seconds")})
+    yield from sorted(found, key=lambda record: record["created"])
+
+
+def _json(path: Path) -> Record | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

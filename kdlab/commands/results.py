@@ -1,0 +1,28 @@
+"""Commands on what experiments left behind: report, ui."""
+
+import argparse
+
+from kdlab.commands.experiments import show_report
+from kdlab.configuration.errors import ConfigurationError
+from kdlab.experiment import read_outline
+
+
+def report(asked: argparse.Namespace) -> None:
+    """Write the report of an experiment's newest execution again."""
+    name, mlruns = read_outline(asked.file, asked.set, asked.quick).name, asked.mlruns.resolve()
+    # Imported here, so that a wrong file is refused before the drawing libraries are loaded.
+    from kdlab.tracking.folders import executions
+
+    newest = next(executions(mlruns, name), None)
+    if newest is None:
+        raise ConfigurationError(f"nothing of {name!r} has been run in {mlruns}; run it first: kdlab run {asked.file}")
+    from kdlab.report.report import report as write
+
+    show_report(write(mlruns, name, newest.id), None)
+
+
+def ui(asked: argparse.Namespace) -> None:
+    """Serve MLflow's pages on the tracking database inside ``mlruns``."""
+    from kdlab.tracking.server import ui as serve
+
+    serve(asked.mlruns.resolve(), asked.port)

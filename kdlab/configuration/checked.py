@@ -1,0 +1,163 @@
+"""A whole experiment checked against the constructors' types."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import lightning.pytorch as lightning
+from torch import nn
+from torchmetrics import Metric
+
+from kdlab.configuration.classes import add_to_path
+from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.form import check_form
+from kdlab.configuration.nodes import Call, Node
+from kdlab.configuration.signatures import signature_of
+from kdlab.configuration.structure import Outline, StageConfig
+from kdlab.configuration.trainer import allowed, check_trainer
+from kdlab.configuration.typed import check, check_class
+from kdlab.explainers.base import Attribution
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Every part of an experiment as checked nodes."""
+
+    document: Document
+    outline: Outline
+    data: Call
+    modules: dict[str, Call]
+    callbacks: dict[str, list[Call]]
+    #: Trainer arguments as they are given at the top and at each stage, and merged for each stage.
+    trainer: dict[str, Node]
+    own_trainers: dict[str, dict[str, Node]]
+    trainers: dict[str, dict[str, Node]]
+    explainer: Call | None
+    metrics: dict[str, Call]
+    takes: dict[str, dict[str, str]]
+
+    def resolved(self) -> dict[str, Any]:
+        """The experiment as JSON: defaults filled in, full class paths, each stage with all its trainer arguments."""
+        return self._plain({name: _plain(nodes) for name, nodes in self.trainers.items()})
+
+    def filled(self) -> Document:
+        """The document with defaults filled in, the trainer's arguments where the file has them."""
+        own = {name: _plain(nodes) for name, nodes in self.own_trainers.items()}
+        return replace(self.document, content=self._plain(own))
+
+    def further(self) -> dict[Keys, None]:
+        """Trainer arguments that are set nowhere, but may be, by an override."""
+        places = [("trainer",), *(("stages", name, "trainer") for name in self.outline.stages)]
+        return {(*keys, argument): None for keys in places for argument in allowed().parameters}
+
+    def _plain(self, trainers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        metrics = {name: node.plain() for name, node in self.metrics.items()}
+        for name, takes in self.takes.items():
+            metrics[name]["takes"] = takes
+        return {
+            "name": self.outline.name,
+            "seeds": self.outline.seeds,
+            "data": self.data.plain(),
+            "trainer": _plain(self.trainer),
+            "evaluate": {
+                "explainer": None if self.explainer is None else self.explainer.plain(),
+                "metrics": metrics,
+                "probe": self.outline.probe,
+            },
+            "stages": {name: self._stage(stage, trainers[name]) for name, stage in self.outline.stages.items()},
+        }
+
+    def _stage(self, stage: StageConfig, trainer: dict[str, Any]) -> dict[str, Any]:
+        written = self.document.content["stages"][stage.name]
+        return {
+            "teacher": list(stage.teacher) if isinstance(stage.teacher, tuple) else stage.teacher,
+            "labelled": stage.labelled,
+            "monitor": stage.monitor,
+            "weights": written.get("weights"),
+            "vary": stage.vary,
+            "trainer": trainer,
+            "callbacks": [node.plain() for node in self.callbacks[stage.name]],
+            "module": self.modules[stage.name].plain(),
+        }
+
+
+def check_experiment(document: Document) -> Checked:
+    """Check all of an experiment: first its form, then everything against the constructors' types.
+
+    Raises:
+        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+    """
+    outlined = check_form(document)
+    add_to_path(document.path.parent)
+    content = document.content
+    data = check_class(content["data"], [lightning.LightningDataModule], document, ("data",))
+    trainer = check_trainer(content.get("trainer") or {}, document, ("trainer",))
+    modules: dict[str, Call] = {}
+    callbacks: dict[str, list[Call]] = {}
+    own: dict[str, dict[str, Node]] = {}
+    for name, stage in outlined.stages.items():
+        keys = ("stages", name)
+        modules[name] = _module(stage, document, (*keys, "module"))
+        callbacks[name] = [
+            check_class(callback, [lightning.Callback], document, (*keys, "callbacks", str(n)))
+            for n, callback in enumerate(stage.callbacks)
+        ]
+        own[name] = check_trainer(content["stages"][name].get("trainer") or {}, document, (*keys, "trainer"))
+    explainer, metrics, takes = _evaluate(document)
+    return Checked(
+        document,
+        outlined,
+        data,
+        modules,
+        callbacks,
+        trainer,
+        own,
+        {name: {**trainer, **own[name]} for name in outlined.stages},
+        explainer,
+        metrics,
+        takes,
+    )
+
+
+def _module(stage: StageConfig, document: Document, keys: Keys) -> Call:
+    """A stage's LightningModule: its ``model`` is one of the arguments, its ``teacher`` is left to the runner."""
+    if "teacher" in (stage.module.get("init_args") or {}):
+        raise document.error(
+            (*keys, "init_args", "teacher"), "the teacher is a stage; name it beside module, as teacher: NAME"
+        )
+    call = check_class(stage.module, [lightning.LightningModule], document, keys, leave_out=("teacher",))
+    name = call.class_path.rsplit(".", 1)[-1]
+    if not isinstance(call.arguments.get("model"), Call):
+        raise document.error(keys, f"{name} has no argument 'model' with a network; a stage's module takes one")
+    teacher = signature_of(call.target).parameters.get("teacher")
+    if stage.teachers and teacher is None:
+        raise document.error(
+            (*keys[:-1], "teacher"), f"{name} takes no teacher; leave the key out, or take Distilled or Joint"
+        )
+    if not stage.teachers and teacher is not None and teacher.required:
+        raise document.error(keys[:-1], f"{name} needs a teacher; name a stage, as teacher: NAME")
+    return call
+
+
+def _evaluate(document: Document) -> tuple[Call | None, dict[str, Call], dict[str, dict[str, str]]]:
+    """The post-hoc explainer, the metrics, and the renames of each metric."""
+    evaluate, keys = document.content.get("evaluate") or {}, ("evaluate",)
+    explainer = None
+    if evaluate.get("explainer") is not None:
+        factory = Callable[[nn.Module], Attribution]
+        explainer = check_class(evaluate["explainer"], [factory], document, (*keys, "explainer"))
+    metrics: dict[str, Call] = {}
+    takes: dict[str, dict[str, str]] = {}
+    for name, written in (evaluate.get("metrics") or {}).items():
+        place = (*keys, "metrics", str(name))
+        if not isinstance(written, Mapping) or "class_path" not in written:
+            raise document.error(place, f"expected {{class_path: …, init_args: {{…}}}}, got {written!r}")
+        renames = check(written.get("takes") or {}, dict[str, str], document, (*place, "takes"))
+        takes |= {name: renames.plain()} if renames.plain() else {}
+        spec = {key: value for key, value in written.items() if key != "takes"}
+        metrics[name] = check_class(spec, [Metric], document, place)
+    return explainer, metrics, takes
+
+
+def _plain(nodes: Mapping[str, Node]) -> dict[str, Any]:
+    return {name: node.plain() for name, node in nodes.items()}

@@ -1,0 +1,118 @@
+"""From a class path to the class: short names by the index of sources, outside classes by import."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.errors import first_line, listing, nearest, suggestion
+from kdlab.configuration.sources import KINDS, folder_classes, full_names, locate, package_classes
+
+
+def full_path(name: Any, document: Document, keys: Keys) -> str:  # noqa: ANN401  what the file says
+    """The full class path of a short name; a dotted path is returned as it is.
+
+    Raises:
+        ConfigurationError: If the name is no text, or the package has none or several of this name.
+    """
+    if not isinstance(name, str) or not name:
+        raise document.error(keys, f"class_path must be the name of a class, got {name!r}")
+    if "." in name:
+        return name
+    found = full_names(name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise document.error(keys, f"several classes are called {name!r}; write one of {listing(found)}")
+    outside = [source.path for source in folder_classes(document.path.parent) if source.name == name]
+    if outside:
+        raise document.error(keys, f"{name!r} is not kdlab's own; write its full path {outside[0]!r}")
+    known = {source.name: source for source in package_classes()}
+    near = suggestion(name, known)
+    kinds = nearest(name, known)
+    same = known[kinds[0]].kind if kinds else None
+    there = listing(source.name for source in known.values() if source.kind == same) if same else listing(KINDS)
+    raise document.error(
+        keys,
+        f"kdlab has no class {name!r}{near}; "
+        + (f"its {same} are {there}; " if same else "")
+        + "`kdlab list` shows all, and a class outside it needs its full path",
+    )
+
+
+def find(class_path: str, document: Document, keys: Keys) -> Callable[..., Any]:
+    """Import the class or function at a full path.
+
+    Raises:
+        ConfigurationError: If its module is missing or cannot be imported, or has nothing callable of that name.
+    """
+    module_name, _, name = class_path.rpartition(".")
+    if not module_name or not all(part.isidentifier() for part in class_path.split(".")):
+        raise document.error(keys, f"{class_path!r} is no class path, such as package.module.Class")
+    try:
+        module: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise document.error(keys, _missing(class_path, error.name or "", document)) from error
+    except SyntaxError as error:
+        raise document.error(
+            keys, f"{class_path!r}: {error.filename}, line {error.lineno}: {error.msg}; mend the file"
+        ) from error
+    except (ImportError, ValueError, TypeError, LookupError, AttributeError, NameError, OSError) as error:
+        raise document.error(
+            keys, f"importing {module_name!r} fails: {type(error).__name__}: {first_line(error)}"
+        ) from error
+    if not hasattr(module, name):
+        classes = [key for key, value in vars(module).items() if inspect.isclass(value)]
+        own = [key for key in classes if vars(module)[key].__module__ == module_name]
+        where = getattr(module, "__file__", None) or "a folder without this file"
+        raise document.error(
+            keys,
+            f"module {module_name!r} ({where}) has no {name!r}{suggestion(name, classes)}; "
+            f"it has {listing(own or classes)}",
+        )
+    target = getattr(module, name)
+    if not callable(target):
+        raise document.error(keys, f"{class_path!r} is {type(target).__name__}, neither a class nor a function")
+    return target  # type: ignore[no-any-return]  # getattr of a module is Any
+
+
+def public_path(target: Callable[..., Any]) -> str:
+    """The shortest path by which a class or function can be imported, so that it has one name however it is written."""
+    module, name = target.__module__, target.__qualname__
+    parts = module.split(".")
+    for count in range(1, len(parts)):
+        package = sys.modules.get(".".join(parts[:count]))
+        if package is not None and vars(package).get(name) is target:
+            return f"{package.__name__}.{name}"
+    return f"{module}.{name}"
+
+
+def add_to_path(folder: Path) -> None:
+    """Let modules of the experiment's folder and of the working directory be imported, behind installed ones."""
+    # Behind, so that a file called like an installed package cannot break what kdlab itself imports.
+    for place in (str(folder.resolve()), str(Path.cwd())):
+        if place not in sys.path:
+            sys.path.append(place)
+
+
+def _missing(class_path: str, missing: str, document: Document) -> str:
+    module_name, _, name = class_path.rpartition(".")
+    if module_name != missing and not module_name.startswith(f"{missing}."):
+        return f"importing {module_name!r} needs the package {missing!r}, which is not installed"
+    folders = dict.fromkeys([document.path.parent, Path.cwd()])
+    if module_name.split(".")[0] == "kdlab":
+        same = full_names(name)
+        near = same or nearest(class_path, [source.path for source in package_classes()])
+    else:
+        near = nearest(class_path, [source.path for source in folder_classes(document.path.parent)])
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    top = missing.split(".")[0]
+    there = locate(top)
+    found = f" {top!r} is {there};" if there is not None and top != missing else ""
+    return (
+        f"no module {missing!r} for {class_path!r}{hint};{found} own modules are looked for in "
+        f"{listing(str(folder) for folder in folders)} and among installed packages"
+    )

@@ -1,0 +1,154 @@
+"""A YAML file with the place of every key, so that each error can name file and line."""
+
+import copy
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kdlab.configuration.errors import ConfigurationError, nearest
+
+Keys = tuple[str, ...]
+#: Levels of the file that a short name leaves out.
+LEVELS = ("stages", "module", "init_args")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML, with numbers like ``1e-3`` as numbers and words like ``on``, ``no`` or ``2024-01-01`` as words."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0].rsplit(":", 1)[1] not in ("bool", "float", "timestamp")]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$"),
+    list("-+0123456789."),
+)
+
+
+@dataclass
+class Document:
+    """The content of an experiment file, and where each of its keys stands."""
+
+    path: Path
+    content: dict[str, Any]
+    places: dict[Keys, str] = field(default_factory=dict)
+
+    def error(self, keys: Keys, message: str) -> ConfigurationError:
+        """An error about what stands at these keys."""
+        known = next((keys[:n] for n in range(len(keys), -1, -1) if keys[:n] in self.places), ())
+        return ConfigurationError(f"{self.places.get(known, self.path)}: {short(keys)}: {message}")
+
+    def replaced(self, content: dict[str, Any], keys: Keys, value: Any, origin: str) -> "Document":  # noqa: ANN401  any YAML
+        """A copy with this content, in which the value at these keys comes from somewhere else than the file."""
+        content = copy.deepcopy(content)
+        node: Any = content
+        for key in keys[:-1]:
+            node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+        node[int(keys[-1]) if isinstance(node, list) else keys[-1]] = copy.deepcopy(value)
+        places = {known: place for known, place in self.places.items() if known[: len(keys)] != keys}
+        return Document(self.path, content, {**places, keys: origin})
+
+
+def short(keys: Keys) -> str:
+    """The name that users say: without the levels that only the file's form needs."""
+    named = [key for key in keys if key not in LEVELS]
+    return ".".join(named if named else keys)
+
+
+def load(path: Path) -> Document:
+    """Read a YAML file.
+
+    Raises:
+        ConfigurationError: If there is no such file, it is no valid YAML, a key stands twice or is no text.
+    """
+    name = shown(path)
+    text = _text(path, name)
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if not isinstance(node, yaml.MappingNode):
+                raise ConfigurationError(
+                    f"{name}: an experiment is a mapping with the keys data and stages, found "
+                    f"{'an empty file' if node is None else 'something else'}"
+                )
+            places: dict[Keys, str] = {(): name}
+            _walk(node, (), places, name, [])
+            content = loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark is not None else ""
+        began = error.context_mark
+        since = f" {error.context} from line {began.line + 1}:" if began is not None and error.context else ""
+        raise ConfigurationError(f"{name}{line}: not valid YAML:{since} {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{name}: not valid YAML: {error}") from error
+    return Document(path, content, places)
+
+
+def parse_value(text: str, origin: str) -> Any:  # noqa: ANN401  any YAML
+    """The value of one ``key=value`` override, read as YAML."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  a subclass of the safe loader
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{origin}: {text!r} is not valid YAML; quote the value for the shell") from error
+
+
+def shown(path: Path) -> str:
+    """The path as short as it can be said from the working directory."""
+    absolute, here = path.absolute(), Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else path)
+
+
+def _text(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        files = {str(file) for folder in {path.parent, Path("experiments")} for file in sorted(folder.glob("*.yaml"))}
+        near = [file for file in sorted(files) if Path(file).stem == path.stem] or nearest(str(path), files)
+        there = f"did you mean {near[0]}?" if near else f"there is {', '.join(sorted(files)) or 'no *.yaml beside it'}"
+        raise ConfigurationError(f"{name}: no such file; {there}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{name}: not a UTF-8 text file ({error.reason} at byte {error.start})") from error
+    except OSError as error:
+        raise ConfigurationError(f"{name}: cannot be read: {error.strerror}") from error
+
+
+def _walk(node: yaml.Node, keys: Keys, places: dict[Keys, str], name: str, above: list[yaml.Node]) -> None:
+    """Note the line of every key below this node; refuse keys that stand twice and nodes that contain themselves."""
+    if any(node is other for other in above):
+        raise ConfigurationError(f"{name}:{node.start_mark.line + 1}: {short(keys)}: this anchor contains itself")
+    above = [*above, node]
+    if isinstance(node, yaml.SequenceNode):
+        for position, item in enumerate(node.value):
+            places[(*keys, str(position))] = f"{name}:{item.start_mark.line + 1}"
+            _walk(item, (*keys, str(position)), places, name, above)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if key.tag == "tag:yaml.org,2002:merge":
+            for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                _walk(merged, keys, places, name, above)
+            continue
+        if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:int"):
+            raise ConfigurationError(f"{name}:{line}: {short(keys)}: a key must be text; put {key.value!r} in quotes")
+        if key.value in seen:
+            raise ConfigurationError(
+                f"{name}:{line}: the key {short((*keys, key.value))!r} stands twice, first in line {seen[key.value]}; "
+                "keep one"
+            )
+        seen[key.value] = line
+        places[(*keys, key.value)] = f"{name}:{line}"
+        _walk(value, (*keys, key.value), places, name, above)

@@ -1,0 +1,70 @@
+"""What can be checked of an experiment in a tenth of a second, from its file and the sources alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kdlab.configuration.classes import full_path
+from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.structure import Outline, outline
+
+_HARDWARE = "hardware is no part of an experiment's result; give it with --devices and --accelerator (make: DEVICES=…)"
+_RUNNER = "kdlab's runner sets it; leave it out"
+#: Arguments that an experiment may not set, and what to do instead.
+ELSEWHERE = {
+    **dict.fromkeys(("accelerator", "devices", "num_nodes", "strategy", "plugins"), _HARDWARE),
+    "logger": "results go to mlruns and from there to MLflow; set MLFLOW_TRACKING_URI for another server",
+    "callbacks": "callbacks stand beside trainer, as the stage's own key callbacks",
+    "limit_test_batches": "the test is the same for every stage, on the whole split",
+    **dict.fromkeys(
+        (
+            "enable_checkpointing",
+            "enable_progress_bar",
+            "enable_model_summary",
+            "default_root_dir",
+            "log_every_n_steps",
+            "model_registry",
+            "profiler",
+            "fast_dev_run",
+            "barebones",
+            "inference_mode",
+            "use_distributed_sampler",
+        ),
+        _RUNNER,
+    ),
+}
+
+
+def check_form(document: Document) -> Outline:
+    """Check keys, stages, who teaches whom, what stands in ``trainer``, and short class names.
+
+    Raises:
+        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+    """
+    outlined = outline(document)
+    content = document.content
+    _check_placement(content.get("trainer") or {}, document, ("trainer",))
+    for name, stage in content["stages"].items():
+        _check_placement(stage.get("trainer") or {}, document, ("stages", name, "trainer"))
+        if not {"max_epochs", "max_steps", "max_time"} & set(outlined.stages[name].trainer or {}):
+            raise document.error(
+                ("stages", name),
+                f"nothing says how long {name!r} trains; set max_epochs in trainer, at the top or in the stage",
+            )
+    _check_names(content, document, ())
+    return outlined
+
+
+def _check_placement(trainer: Mapping[str, Any], document: Document, keys: Keys) -> None:
+    """Refuse hardware, logging and what the runner sets; needs no import."""
+    for key in trainer:
+        if key in ELSEWHERE:
+            raise document.error((*keys, key), f"{key!r} does not belong here: {ELSEWHERE[key]}")
+
+
+def _check_names(node: Any, document: Document, keys: Keys) -> None:  # noqa: ANN401  any YAML
+    """Refuse short class names that kdlab does not have."""
+    entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in entries:
+        if key == "class_path":
+            full_path(value, document, (*keys, key))
+        _check_names(value, document, (*keys, str(key)))

@@ -1,0 +1,155 @@
+"""``student.alpha=0.3``: from a short dotted name to the one place in the file that it means."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kdlab.configuration.document import LEVELS, Document, Keys, parse_value, short
+from kdlab.configuration.errors import ConfigurationError, listing, nearest
+from kdlab.configuration.structure import TOP, Outline
+
+#: The five that everybody turns, as a name behind a stage's; ``*`` stands for any one level.
+ALIASES: dict[str, Keys] = {
+    "alpha": ("module", "init_args", "alpha"),
+    "beta": ("module", "init_args", "beta"),
+    "temperature": ("module", "init_args", "distill", "*", "loss", "init_args", "temperature"),
+    "task_weight": ("module", "init_args", "task_weight"),
+    "explain_weight": ("module", "init_args", "explain_weight"),
+}
+
+
+@dataclass(frozen=True)
+class Override:
+    """One ``name=value``: the tokens of the name, the value as YAML, and how to call it in an error."""
+
+    tokens: Keys
+    value: Any
+    origin: str
+
+    @property
+    def name(self) -> str:
+        """The name as it was written."""
+        return ".".join(self.tokens)
+
+
+def parse(text: str) -> Override:
+    """Split ``name=value``.
+
+    Raises:
+        ConfigurationError: If there is no name, no ``=``, or the value is no YAML.
+    """
+    name, equals, value = text.partition("=")
+    origin = f"--set {text}"
+    tokens = tuple(name.strip().split("."))
+    if not equals or not all(tokens):
+        raise ConfigurationError(f"{origin}: expected name=value, such as student.alpha=0.3")
+    return Override(tokens, parse_value(value, origin), origin)
+
+
+def quick(document: Document) -> list[Override]:
+    """The overrides that the file itself keeps under ``quick``."""
+    return [
+        Override(
+            tuple(str(name).split(".")), value, f"{document.places.get(('quick', str(name)), document.path)}: quick"
+        )
+        for name, value in (document.content.get("quick") or {}).items()
+    ]
+
+
+def check_first(override: Override, outlined: Outline) -> None:
+    """Refuse a name that starts with no stage and no top-level key; needs the file's form only."""
+    first = override.tokens[0]
+    starts = [*outlined.stages, *(key for key in TOP if key not in ("stages", "quick")), "seed"]
+    if first in ("stages", "quick"):
+        raise ConfigurationError(f"{override.origin}: start with a stage's name; there is {listing(outlined.stages)}")
+    if first not in starts:
+        near = [".".join((name, *override.tokens[1:])) for name in nearest(first, starts)]
+        if first in ALIASES and len(override.tokens) == 1:
+            near = [f"{name}.{first}" for name in outlined.stages]
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise ConfigurationError(
+            f"{override.origin}: {first!r} is neither a stage nor a top-level key{hint}; there is {listing(starts)}"
+        )
+
+
+def apply(override: Override, filled: Document, merged: Mapping[str, Any], further: Mapping[Keys, Any]) -> Document:
+    """A copy of the document with the override in its place.
+
+    Args:
+        override: what to change.
+        filled: the document with all defaults filled in; it is what is changed.
+        merged: the same with the experiment's trainer arguments in each stage; it says which names there are.
+        further: names that may be set although they stand nowhere, with their values now.
+
+    Raises:
+        ConfigurationError: If the name means nothing or several things here.
+    """
+    if override.tokens in (("seed",), ("seeds",)):
+        value = [override.value] if override.tokens == ("seed",) else override.value
+        return filled.replaced(filled.content, ("seeds",), value, override.origin)
+    nodes = {**dict(further), **dict(_paths(merged))}
+    keys = _meant(override, nodes)
+    old, value = nodes[keys], override.value
+    if isinstance(old, Mapping) and "class_path" in old and isinstance(value, str):
+        value = {"class_path": value}
+    if keys[-1] == "class_path":
+        # Another class has other arguments: the old ones go.
+        keys, value = keys[:-1], {"class_path": value}
+    return filled.replaced(filled.content, keys, value, override.origin)
+
+
+def _meant(override: Override, nodes: Mapping[Keys, Any]) -> Keys:
+    """The one path that the name means: by alias, else exactly, else as a part of a longer path."""
+    tokens = override.tokens
+    starting = [keys for keys in nodes if _without(keys, ("stages",))[:1] == tokens[:1]]
+    if len(tokens) == 2 and tokens[1] in ALIASES:
+        by_alias = [keys for keys in starting if keys[0] == "stages" and _matches(keys[2:], ALIASES[tokens[1]])]
+        if len(by_alias) == 1:
+            return by_alias[0]
+    written = _without(tokens, LEVELS)
+    fitting = [keys for keys in starting if keys[-1] == tokens[-1] and _is_part(tokens, keys)]
+    exact = [keys for keys in fitting if _without(keys, LEVELS) == written]
+    short_of_loss = [keys for keys in fitting if _without(keys, (*LEVELS, "loss")) == _without(written, ("loss",))]
+    found = exact or short_of_loss or fitting
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigurationError(
+            f"{override.origin}: {override.name!r} means several: {listing(short(keys) for keys in found)}; "
+            "write one of them"
+        )
+    names = {short(keys): keys for keys in starting if keys[-1] not in LEVELS}
+    ends = [name for name, keys in names.items() if keys[-1] == tokens[-1]]
+    near = ends or nearest(override.name, names, 3) or _ends_like(tokens, names)
+    hint = f"did you mean {' or '.join(near[:3])}?" if near else f"there is {listing(names)}"
+    raise ConfigurationError(f"{override.origin}: {override.name!r} names nothing in this experiment; {hint}")
+
+
+def _ends_like(tokens: Keys, names: Mapping[str, Keys]) -> list[str]:
+    """Names whose last word looks like the last word asked for."""
+    words = nearest(tokens[-1], {keys[-1] for keys in names.values()}, 3)
+    return [name for word in words for name, keys in names.items() if keys[-1] == word]
+
+
+def _paths(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, Any]]:  # noqa: ANN401  any YAML
+    """Every key and what stands there."""
+    entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in entries:
+        keys = (*above, str(key))
+        if isinstance(node, Mapping) or isinstance(value, Mapping | list):
+            yield keys, value
+        yield from _paths(value, keys)
+
+
+def _without(keys: Sequence[str], levels: Sequence[str]) -> Keys:
+    return tuple(key for key in keys if key not in levels)
+
+
+def _is_part(tokens: Keys, keys: Keys) -> bool:
+    """Whether the tokens stand in the path in this order."""
+    rest = iter(keys)
+    return all(token in rest for token in tokens)
+
+
+def _matches(keys: Keys, pattern: Keys) -> bool:
+    return len(keys) == len(pattern) and all(part in ("*", key) for key, part in zip(keys, pattern, strict=True))

@@ -1,0 +1,230 @@
+"""The form of an experiment file: its keys, its stages and who teaches whom, checked without importing torch."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.errors import ConfigurationError, listing, suggestion
+
+TOP = ("name", "seeds", "data", "trainer", "evaluate", "stages", "quick")
+EVALUATE = ("explainer", "metrics", "probe")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage as its file says it; its classes are checked, not built.
+
+    Args:
+        name: what the file calls it.
+        module: class path and arguments of its LightningModule.
+        teacher: the stage, or the stages of an ensemble, that teach it.
+        labelled: how many training samples keep their labels, drawn anew for each seed; None keeps all.
+        monitor: the metric whose best epoch is kept.
+        weights: weights that exist already; with ``max_epochs: 0`` the stage is not trained.
+        vary: ``seed`` lets a teacher be trained once for each seed, too.
+        trainer: arguments of Lightning's Trainer, the experiment's and on top its own.
+        callbacks: class path and arguments of Lightning callbacks.
+    """
+
+    name: str
+    module: dict[str, Any]
+    teacher: str | tuple[str, ...] | None = None
+    labelled: int | None = None
+    monitor: str = "val/accuracy"
+    weights: Path | None = None
+    vary: str | None = None
+    trainer: dict[str, Any] | None = None
+    callbacks: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The stages that teach it, none, one or several."""
+        return (self.teacher,) if isinstance(self.teacher, str) else tuple(self.teacher or ())
+
+
+STAGE = tuple(field.name for field in fields(StageConfig) if field.name != "name")
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What the file's form alone says: name, seeds, and the stages in the order in which they need each other."""
+
+    name: str
+    seeds: list[int]
+    stages: dict[str, StageConfig]
+    probe: int
+
+
+def outline(document: Document) -> Outline:
+    """Check the form of an experiment.
+
+    Raises:
+        ConfigurationError: If a key is unknown, missing or of the wrong form, or stages teach each other in a circle.
+    """
+    content = document.content
+    _known(document, (), content, TOP, "an experiment")
+    for key in ("data", "stages"):
+        if key not in content:
+            raise document.error((), f"the experiment has no {key!r}; it needs data and stages")
+    _class(document, ("data",), content["data"])
+    _mapping(document, ("trainer",), content.get("trainer") or {})
+    evaluate = _mapping(document, ("evaluate",), content.get("evaluate") or {})
+    _known(document, ("evaluate",), evaluate, EVALUATE, "evaluate")
+    _mapping(document, ("evaluate", "metrics"), evaluate.get("metrics") or {})
+    _mapping(document, ("quick",), content.get("quick") or {})
+    stages = _mapping(document, ("stages",), content["stages"])
+    if not stages:
+        raise document.error(("stages",), "there is no stage; name at least one, with its module")
+    name = content.get("name", document.path.name.split(".")[0])
+    if not isinstance(name, str) or not name.strip() or any(sign in name for sign in "/\\\n"):
+        raise document.error(("name",), f"expected a name without slashes, got {name!r}")
+    return Outline(
+        name,
+        _seeds(document, content.get("seeds", [0])),
+        _ordered(document, {key: _stage(document, key, stage, stages) for key, stage in stages.items()}),
+        _count(document, ("evaluate", "probe"), evaluate.get("probe", 128), 1),
+    )
+
+
+def check_stage_names(outlined: Outline, names: Iterable[str], asked: str) -> None:
+    """Refuse a stage name of the command line that the experiment does not have."""
+    for name in names:
+        if name not in outlined.stages:
+            raise ConfigurationError(
+                f"{asked} {name}: {outlined.name} has no stage {name!r}{suggestion(name, outlined.stages)}; "
+                f"it has {listing(outlined.stages)}"
+            )
+
+
+def _stage(document: Document, name: str, stage: Any, names: Mapping[str, Any]) -> StageConfig:  # noqa: ANN401  any YAML
+    keys: Keys = ("stages", name)
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name in (*TOP, "seed"):
+        raise document.error(
+            keys, f"{name!r} cannot name a stage; take letters, digits, - and _, and none of {listing(TOP)}"
+        )
+    _known(document, keys, _mapping(document, keys, stage), STAGE, f"stage {name!r}")
+    if "module" not in stage:
+        raise document.error(keys, f"stage {name!r} has no module, such as Supervised, Distilled or Joint")
+    _class(document, (*keys, "module"), stage["module"])
+    callbacks = stage.get("callbacks") or []
+    if not isinstance(callbacks, list):
+        raise document.error((*keys, "callbacks"), f"expected a list of classes, got {callbacks!r}")
+    vary = stage.get("vary")
+    if vary not in (None, "seed"):
+        raise document.error((*keys, "vary"), f"expected seed or nothing, got {vary!r}")
+    monitor = stage.get("monitor", StageConfig.monitor)
+    if not isinstance(monitor, str) or not monitor.startswith("val/"):
+        raise document.error(
+            (*keys, "monitor"),
+            f"expected a validation metric such as val/accuracy, got {monitor!r}; test is touched once",
+        )
+    labelled = stage.get("labelled")
+    trainer = {
+        **_mapping(document, ("trainer",), document.content.get("trainer") or {}),
+        **_mapping(document, (*keys, "trainer"), stage.get("trainer") or {}),
+    }
+    return StageConfig(
+        name,
+        stage["module"],
+        _teacher(document, name, stage.get("teacher"), names),
+        None if labelled is None else _count(document, (*keys, "labelled"), labelled, 1),
+        monitor,
+        _weights(document, (*keys, "weights"), stage.get("weights")),
+        vary,
+        trainer,
+        tuple(callbacks),
+    )
+
+
+def _teacher(document: Document, name: str, teacher: Any, names: Mapping[str, Any]) -> str | tuple[str, ...] | None:  # noqa: ANN401  any YAML
+    keys: Keys = ("stages", name, "teacher")
+    wanted = teacher if isinstance(teacher, list) else [] if teacher is None else [teacher]
+    if teacher == []:
+        raise document.error(keys, "the list of teachers is empty; name a stage, or leave teacher out")
+    for one in wanted:
+        if not isinstance(one, str):
+            raise document.error(keys, f"expected a stage's name, got {one!r}; the teacher is a stage of its own")
+        if one not in names:
+            others = [other for other in names if other != name]
+            raise document.error(
+                keys, f"there is no stage {one!r}{suggestion(one, others)}; there is {listing(others)}"
+            )
+    if len(set(wanted)) < len(wanted):
+        raise document.error(keys, f"a stage teaches twice in {wanted}; name each once")
+    return tuple(wanted) if isinstance(teacher, list) else teacher
+
+
+def _weights(document: Document, keys: Keys, weights: Any) -> Path | None:  # noqa: ANN401  any YAML
+    if weights is None:
+        return None
+    if not isinstance(weights, str):
+        raise document.error(keys, f"expected the path of a file, got {weights!r}")
+    if Path(weights).suffix not in (".safetensors", ".ckpt", ".pt", ".pth"):
+        raise document.error(keys, f"expected a .safetensors, .ckpt, .pt or .pth file, got {weights!r}")
+    places = [document.path.parent / weights, Path(weights)]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise document.error(keys, f"no file {weights!r}, looked for as {listing(map(str, dict.fromkeys(places)))}")
+    return found
+
+
+def _ordered(document: Document, stages: dict[str, StageConfig]) -> dict[str, StageConfig]:
+    """The stages in the file's order, each behind its teachers."""
+    done: dict[str, StageConfig] = {}
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            circle = " -> ".join((*above[above.index(name) :], name))
+            raise document.error(
+                ("stages", above[-1], "teacher"), f"stages teach each other in a circle: {circle}; one must go first"
+            )
+        if name not in done:
+            for teacher in stages[name].teachers:
+                visit(teacher, (*above, name))
+            done[name] = stages[name]
+
+    for name in stages:
+        visit(name, ())
+    return done
+
+
+def _seeds(document: Document, seeds: Any) -> list[int]:  # noqa: ANN401  any YAML
+    """A list of seeds; a single number is how many, counted from 0."""
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        seeds = list(range(_count(document, ("seeds",), seeds, 1)))
+    if not isinstance(seeds, list) or not seeds:
+        raise document.error(("seeds",), f"expected a list of seeds such as [0, 1, 2], or how many, got {seeds!r}")
+    checked = [_count(document, ("seeds",), seed, 0) for seed in seeds]
+    if len(set(checked)) < len(checked):
+        raise document.error(("seeds",), f"a seed stands twice in {checked}; name each once")
+    return checked
+
+
+def _count(document: Document, keys: Keys, value: Any, least: int) -> int:  # noqa: ANN401  any YAML
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise document.error(keys, f"expected a whole number of at least {least}, got {value!r}")
+    return value
+
+
+def _mapping(document: Document, keys: Keys, value: Any) -> dict[str, Any]:  # noqa: ANN401  any YAML
+    if not isinstance(value, dict):
+        raise document.error(keys, f"expected a mapping, got {value!r}")
+    return value
+
+
+def _class(document: Document, keys: Keys, value: Any) -> None:  # noqa: ANN401  any YAML
+    if not isinstance(value, dict) or "class_path" not in value:
+        raise document.error(keys, f"expected {{class_path: …, init_args: {{…}}}}, got {value!r}")
+
+
+def _known(document: Document, keys: Keys, value: Mapping[str, Any], known: Iterable[str], what: str) -> None:
+    for key in value:
+        if key not in known:
+            raise document.error(
+                (*keys, str(key)),
+                f"{what} has no key {str(key)!r}{suggestion(str(key), known)}; it has {listing(known)}",
+            )

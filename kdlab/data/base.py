@@ -1,0 +1,218 @@
+"""What every data module has: three splits of tensors, identities, a reproducible order, labelled subsets."""
+
+import copy
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Self
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+
+from kdlab.data.augment import Augmentation
+from kdlab.data.loader import ShuffledLoader, TensorLoader
+from kdlab.data.preparation import stratified_order, take
+from kdlab.data.seeding import generator_at
+
+SPLITS = ("train", "val", "test")
+#: Batches that are not trained on keep no graph, so they may be this many times larger.
+EVALUATED = 4
+
+
+class DataModule(L.LightningDataModule, ABC):
+    """Data that fit in memory. A subclass implements ``load``; the rest is here.
+
+    A batch is a dict: ``inputs`` (batch, ...) float32, ``target`` (batch,) int64 with -1 for unlabelled, ``index``
+    (batch,) int64, unique over the three splits, and ``view`` (batch,) int64, all 0: the same (index, view) is always
+    the same input, so that soft labels may be cached. Batches that are augmented at random have no ``view``. Further
+    tensors that ``load`` returns (``mask``, ``groups``) are sliced along.
+
+    After ``setup``: ``classes``, ``shape`` of one input, ``baseline`` (one input that stands for "nothing there"),
+    ``class_names``, ``feature_names`` (None where inputs are not a table).
+
+    Args:
+        batch_size: Samples in a batch over all devices together, >= 1.
+        split_seed: Draws the split and the probe. Part of the data, not of a run: every seed trains on one split.
+        augment: Changes training batches at random, for example ``ShiftFlip``. None: inputs are fixed.
+
+    Raises:
+        ValueError: In ``setup``, if the tensors do not fit together, hold NaN, or a target is no class number.
+    """
+
+    classes: int
+    shape: tuple[int, ...]
+    baseline: Tensor
+
+    def __init__(self, batch_size: int = 64, split_seed: int = 0, augment: Augmentation | None = None) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size = batch_size
+        self.split_seed = split_seed
+        self.augment = augment
+        self.class_names: list[str] = []
+        self.feature_names: list[str] | None = None
+        self.splits: dict[str, dict[str, Tensor]] = {}
+        self._seed = 0
+        self._rows: Tensor | None = None
+
+    def __str__(self) -> str:
+        # Lightning's own asks loaders for a `dataset` and fails without one.
+        counts = " / ".join(str(len(self.splits[split]["target"])) for split in SPLITS) if self.splits else "not loaded"
+        return f"{type(self).__name__}({counts})"
+
+    @abstractmethod
+    def load(self) -> dict[str, dict[str, Tensor]]:
+        """Return ``inputs`` (N, ...) and ``target`` (N,), and what else there is, for "train", "val" and "test".
+
+        May set ``class_names`` and ``feature_names``.
+        """
+
+    def baseline_of(self, inputs: Tensor) -> Tensor:
+        """Return the baseline, of the shape of one input: 0 for (standardised) images, else the training mean."""
+        return torch.zeros_like(inputs[0]) if inputs.ndim == 4 else inputs.mean(0)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load once; later calls, which Lightning makes for every stage, do nothing."""
+        if self.splits:
+            return
+        loaded = self.load()
+        splits, first = {}, 0
+        for split in SPLITS:
+            if split not in loaded:
+                raise ValueError(f"{type(self).__name__} has no {split} split; load() returned {sorted(loaded)}")
+            tensors = self._checked(split, loaded[split])
+            count = len(tensors["inputs"])
+            index = torch.arange(first, first + count)
+            splits[split] = {**tensors, "index": index, "view": torch.zeros(count, dtype=torch.int64)}
+            first += count
+        self._describe(splits)
+        self.splits = splits
+
+    def arranged(self, seed: int, labelled: int | None = None, transfer: bool = True) -> Self:
+        """Return a light copy for one run; it shares the tensors.
+
+        Args:
+            seed: Orders the training batches, together with the epoch, and draws the labelled subset. A larger subset
+                of the same seed contains a smaller one.
+            labelled: How many training samples keep their label, stratified, at least one of each class where the
+                number allows; the others' target becomes -1. None: all.
+            transfer: Whether unlabelled samples stay in the batches. If not, the labelled ones are cycled, in a new
+                order each pass, for the same number of batches: all arms of a comparison take equal optimiser steps.
+
+        Raises:
+            ValueError: If fewer labels exist than asked for, or none remain without ``transfer``.
+        """
+        self.setup()
+        arranged = copy.copy(self)
+        arranged.trainer = None
+        arranged._seed = seed
+        train = self.splits["train"]
+        target = train["target"] if labelled is None else self._with_labels(train["target"], seed, labelled)
+        arranged.splits = {**self.splits, "train": {**train, "target": target}}
+        if not transfer:
+            arranged._rows = (target >= 0).nonzero().flatten()
+            if not len(arranged._rows):
+                raise ValueError("no labelled training sample is left to train on; raise labelled or allow transfer")
+        return arranged
+
+    def train_dataloader(self) -> ShuffledLoader:
+        """Return shuffled whole batches."""
+        self.setup()
+        train = self.splits["train"]
+        if self.augment is not None:
+            train = {name: tensor for name, tensor in train.items() if name != "view"}
+        return ShuffledLoader(train, self.batch_size, self._seed, self._rows, self.augment)
+
+    def val_dataloader(self) -> TensorLoader:
+        """Return the validation split, each sample once, in order."""
+        self.setup()
+        return TensorLoader(self.splits["val"], self.batch_size * EVALUATED)
+
+    def test_dataloader(self) -> TensorLoader:
+        """Return the test split, each sample once, in order."""
+        self.setup()
+        return TensorLoader(self.splits["test"], self.batch_size * EVALUATED)
+
+    def probe(self, count: int, split: str = "val") -> dict[str, Tensor]:
+        """Return ``count`` samples of a split, stratified, the same for every run; all of them if there are fewer."""
+        self.setup()
+        tensors = self.splits[split]
+        rows = stratified_order(tensors["target"], generator_at("probe", self.split_seed))[:count]
+        return take(tensors, rows.sort().values)
+
+    def every_batch(self) -> Iterator[dict[str, Tensor]]:
+        """Yield every sample of all splits once, not augmented: what a teacher's soft labels are made from."""
+        self.setup()
+        for split in SPLITS:
+            yield from TensorLoader(self.splits[split], self.batch_size * EVALUATED)
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are in all splits; ``index`` runs from 0 to one less."""
+        self.setup()
+        return sum(len(self.splits[split]["index"]) for split in SPLITS)
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of all tensors, names, types and shapes, as 64 hexadecimal digits."""
+        self.setup()
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            for name, tensor in sorted(self.splits[split].items()):
+                digest.update(f"{split} {name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+                digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def _with_labels(self, target: Tensor, seed: int, labelled: int) -> Tensor:
+        known = (target >= 0).nonzero().flatten()
+        if not 0 <= labelled <= len(known):
+            raise ValueError(
+                f"labelled must be between 0 and the {len(known)} labelled training samples, got {labelled}"
+            )
+        kept = known[stratified_order(target[known], generator_at("labelled", seed))[:labelled]]
+        return torch.full_like(target, -1).index_copy(0, kept, target[kept])
+
+    def _checked(self, split: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        name = f"{type(self).__name__}'s {split} split"
+        if not {"inputs", "target"} <= tensors.keys():
+            raise ValueError(f"{name} needs inputs and target, load() returned {sorted(tensors)}")
+        lengths = {key: len(tensor) for key, tensor in tensors.items()}
+        if len(set(lengths.values())) != 1 or lengths["inputs"] < 1:
+            raise ValueError(f"{name} needs tensors of one length, at least 1, got {lengths}")
+        target = tensors["target"]
+        if target.ndim != 1 or target.is_floating_point():
+            raise ValueError(
+                f"{name} has a target of shape {tuple(target.shape)} and type {target.dtype}; kdlab classifies: it"
+                " needs one class number a sample (regression and multi-label are not supported)"
+            )
+        inputs = tensors["inputs"].float()
+        self._refuse_not_finite(name, inputs)
+        return {**tensors, "inputs": inputs, "target": target.long()}
+
+    def _refuse_not_finite(self, name: str, inputs: Tensor) -> None:
+        bad = ~inputs.isfinite().flatten(1)
+        if not bad.any():
+            return
+        columns = bad.any(0).nonzero().flatten().tolist()
+        named = [self.feature_names[column] for column in columns] if self.feature_names else columns
+        raise ValueError(f"{name} has NaN or infinite values in {int(bad.any(1).sum())} samples, inputs {named[:10]}")
+
+    def _describe(self, splits: dict[str, dict[str, Tensor]]) -> None:
+        shapes = {split: tuple(splits[split]["inputs"].shape[1:]) for split in SPLITS}
+        if len(set(shapes.values())) != 1:
+            raise ValueError(f"{type(self).__name__} has inputs of different shapes: {shapes}")
+        target = torch.cat([splits[split]["target"] for split in SPLITS])
+        classes = int(target.max()) + 1
+        if not self.class_names:
+            absent = sorted(set(range(classes)) - set(target.tolist()))
+            if absent:
+                raise ValueError(f"no sample of classes {absent[:10]}: class numbers must be 0 .. classes - 1")
+            self.class_names = [str(number) for number in range(classes)]
+        if int(target.min()) < -1 or classes > len(self.class_names) or len(self.class_names) < 2:
+            raise ValueError(
+                f"targets {int(target.min())} .. {classes - 1} do not fit the {len(self.class_names)} classes"
+                f" {self.class_names[:10]}; a target is a class number, or -1 for unlabelled, and two classes the least"
+            )
+        self.classes, self.shape = len(self.class_names), shapes["train"]
+        self.baseline = self.baseline_of(splits["train"]["inputs"])

@@ -1,0 +1,27 @@
+"""Handwritten digits that come with scikit-learn."""
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from kdlab.data.base import DataModule
+from kdlab.data.preparation import sizes_of, standardise, stratified_parts, take
+from kdlab.data.seeding import generator_at
+
+
+class Digits(DataModule):
+    """8 x 8 grey images of digits: 1,078 / 359 / 360 samples of shape (1, 8, 8), 10 classes, standardised.
+
+    UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998), its test part, in scikit-learn.
+    """
+
+    def load(self) -> dict[str, dict[str, Tensor]]:
+        """Read the wheel's own file and draw the split."""
+        digits = load_digits()
+        target = torch.from_numpy(digits.target).long()
+        tensors = {"inputs": torch.from_numpy(digits.images).float().unsqueeze(1) / 16, "target": target}
+        sizes = sizes_of(len(target), (0.6, 0.2, 0.2))
+        parts = stratified_parts(target, sizes, generator_at("split", self.split_seed))
+        return standardise(
+            {split: take(tensors, rows) for split, rows in zip(("train", "val", "test"), parts, strict=True)}
+        )

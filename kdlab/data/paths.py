@@ -1,0 +1,28 @@
+"""Paths as a user writes them in an experiment."""
+
+import os
+import re
+from pathlib import Path
+
+
+def resolved(path: str) -> Path:
+    """Return the absolute path: ``~`` and environment variables expanded, relative to the working directory.
+
+    Args:
+        path: For example ``${KDLAB_DATA}/letters/letter.csv``.
+
+    Raises:
+        ValueError: If the path names an environment variable that is not set.
+        FileNotFoundError: If nothing is there.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise ValueError(f"{path} needs the environment variable {name}, which is not set: export {name}=FOLDER")
+        return os.environ[name]
+
+    found = Path(re.sub(r"\$(?:\{(\w+)\}|(\w+))", value, path)).expanduser().absolute()
+    if not found.exists():
+        raise FileNotFoundError(f"no file or folder {found}" + (f" (written {path})" if str(found) != path else ""))
+    return found

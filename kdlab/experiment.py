@@ -1,0 +1,196 @@
+"""An experiment: read from YAML, checked whole against the constructors' types, built piece by piece, fingerprinted."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from kdlab.configuration import overrides as overriding
+from kdlab.configuration.code import code_of, content_hash, digest, files_in
+from kdlab.configuration.document import Document, load
+from kdlab.configuration.errors import ConfigurationError
+from kdlab.configuration.form import check_form
+from kdlab.configuration.nodes import Call, Node
+from kdlab.configuration.parameters import flattened
+from kdlab.configuration.structure import Outline, StageConfig
+
+if TYPE_CHECKING:
+    import lightning.pytorch as lightning
+    from torch import nn
+    from torchmetrics import Metric
+
+    from kdlab.configuration.checked import Checked
+    from kdlab.explainers.base import Attribution
+
+__all__ = ["ConfigurationError", "Experiment", "StageConfig", "read", "read_outline"]
+
+#: Goes into every fingerprint; a new number makes every stage train again.
+FORMAT = 1
+
+
+def read_outline(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> Outline:
+    """Check what the file's form alone says, and that every override starts with something there is; imports no torch.
+
+    Raises:
+        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+    """
+    return _opened(path, overrides, quick)[1]
+
+
+def read(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> "Experiment":
+    """Read an experiment, apply ``name=value`` overrides (after those of its ``quick`` key if asked), check all of it.
+
+    Raises:
+        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+    """
+    document, _, wanted = _opened(path, overrides, quick)
+    # Only now torch and Lightning are needed: seconds, where all above takes a tenth.
+    from kdlab.configuration.checked import check_experiment
+
+    checked = check_experiment(document)
+    for override in wanted:
+        document = overriding.apply(override, checked.filled(), checked.resolved(), checked.further())
+        checked = check_experiment(document)
+    return Experiment(checked, tuple(overrides), quick)
+
+
+def _opened(path: Path, overrides: Sequence[str], quick: bool) -> tuple[Document, Outline, list[overriding.Override]]:
+    given = [overriding.parse(text) for text in overrides]
+    document = load(path)
+    outlined = check_form(document)
+    wanted = [*(overriding.quick(document) if quick else []), *given]
+    for override in wanted:
+        overriding.check_first(override, outlined)
+    return document, outlined, wanted
+
+
+class Experiment:
+    """A checked experiment; ``read`` makes it. Nothing is built until asked for.
+
+    Attributes:
+        name: the file's ``name``, else its stem.
+        path: the file.
+        seeds: seeds of all stages that are no teachers.
+        stages: stages by name, each behind its teachers.
+        resolved: the whole experiment as JSON, all defaults filled in, with full class paths; it can be run again.
+        probe: how many validation samples are explained each epoch.
+        overrides, quick: what it was read with, so that another process can read the same.
+    """
+
+    def __init__(self, checked: "Checked", overrides: tuple[str, ...] = (), quick: bool = False) -> None:
+        self._checked = checked
+        self.overrides = overrides
+        self.quick = quick
+        self.name = checked.outline.name
+        self.path = checked.document.path
+        self.seeds = checked.outline.seeds
+        self.stages: dict[str, StageConfig] = checked.outline.stages
+        self.probe = checked.outline.probe
+        self.resolved: dict[str, Any] = checked.resolved()
+
+    def seeds_of(self, stage: str) -> list[int]:
+        """The seeds a stage is trained with: all, or 0 alone for a teacher that does not ``vary: seed``."""
+        teaches = any(stage in other.teachers for other in self.stages.values())
+        return [0] if teaches and self.stages[stage].vary != "seed" else self.seeds
+
+    def needs(self, stage: str, seed: int) -> dict[str, int]:
+        """The stages that teach this one at this seed, and the seed of each."""
+        return {teacher: seed if self.stages[teacher].vary == "seed" else 0 for teacher in self.stages[stage].teachers}
+
+    def parameters(self, stage: str) -> dict[str, str | float | int]:
+        """Flat parameters by the names users compare by: ``student.alpha``, ``student.distill.soft.temperature``."""
+        return flattened(stage, self.resolved)
+
+    def build_data(self) -> "lightning.LightningDataModule":
+        """The data module."""
+        built: lightning.LightningDataModule = self._checked.data.build()
+        return built
+
+    def build_model(self, stage: str) -> "nn.Module":
+        """The network of a stage, its weights drawn from the global generator."""
+        return cast("nn.Module", self._module(stage).arguments["model"].build())
+
+    def build_module(self, stage: str, model: "nn.Module", teacher: object | None) -> "lightning.LightningModule":
+        """The LightningModule of a stage around a model and, where the stage has one, its teacher."""
+        given: dict[str, object] = {"model": model}
+        if self.stages[stage].teachers:
+            given["teacher"] = teacher
+        module: lightning.LightningModule = self._module(stage).made(**given)
+        return module
+
+    def build_metrics(self) -> "dict[str, Metric]":
+        """The metrics that ``evaluate`` names; empty where it names none."""
+        return {name: node.build() for name, node in self._checked.metrics.items()}
+
+    def metric_takes(self) -> dict[str, dict[str, str]]:
+        """The renames of each metric of ``evaluate``, as ``takes`` beside its class path says."""
+        return self._checked.takes
+
+    def build_explainer_factory(self) -> "Callable[[nn.Module], Attribution] | None":
+        """From a model to the post-hoc explainer of ``evaluate``; None where it names none."""
+        node = self._checked.explainer
+        return None if node is None else node.build()
+
+    def trainer_arguments(self, stage: str) -> dict[str, Any]:
+        """Arguments of Lightning's Trainer: the experiment's, and the stage's own on top."""
+        return {name: node.build() for name, node in self._checked.trainers[stage].items()}
+
+    def callbacks(self, stage: str) -> "list[lightning.Callback]":
+        """New callbacks of a stage."""
+        return [node.build() for node in self._checked.callbacks[stage]]
+
+    def code_of(self, stage: str) -> dict[str, str]:
+        """Digest by class path of the stage's and the data's classes outside installed packages and outside kdlab."""
+        return code_of(call for node in (self._checked.data, *self._nodes(stage)) for call in node.calls())
+
+    def fingerprint(self, stage: str, seed: int, needs: Mapping[str, str]) -> str:
+        """Twenty hex digits that change exactly when the stage's result may.
+
+        Args:
+            stage: the stage; its name does not enter.
+            seed: its seed.
+            needs: the fingerprint of each stage that teaches it.
+        """
+        config = self.stages[stage]
+        resolved = dict(self.resolved["stages"][stage])
+        for left_out in ("teacher", "vary", "weights"):
+            resolved.pop(left_out, None)
+        data = self.resolved["data"]
+        return _hash(
+            {
+                "format": FORMAT,
+                "seed": seed,
+                "data": data,
+                "files": files_in(data, (Path.cwd(), self.path.parent)),
+                "stage": resolved,
+                "weights": None if config.weights is None else content_hash(config.weights),
+                "needs": [needs[teacher] for teacher in config.teachers],
+                "code": self.code_of(stage),
+            }
+        )
+
+    def evaluation_hash(self) -> str:
+        """Twenty hex digits that change when the evaluation's configuration or code does; no stage enters."""
+        nodes: list[Node] = [*self._checked.metrics.values()]
+        nodes += [] if self._checked.explainer is None else [self._checked.explainer]
+        code = code_of(call for node in nodes for call in node.calls())
+        return _hash({"format": FORMAT, "evaluate": self.resolved["evaluate"], "code": code})
+
+    def _module(self, stage: str) -> Call:
+        return self._checked.modules[stage]
+
+    def _nodes(self, stage: str) -> list[Node]:
+        return [self._module(stage), *self._checked.callbacks[stage], *self._checked.trainers[stage].values()]
+
+
+def _hash(value: Mapping[str, Any]) -> str:
+    return digest(json.dumps(_numbers(value), sort_keys=True))[:20]
+
+
+def _numbers(value: Any) -> Any:  # noqa: ANN401  any JSON
+    """The same with 1.0 as 1, because which of them is written makes no difference to the result."""
+    if isinstance(value, Mapping):
+        return {name: _numbers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,221 @@
+"""What an explainer is, and the frame in which every explained forward runs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import log_softmax
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@runtime_checkable
+class Attribution(Protocol):
+    """Anything that says how much each input counted.
+
+    ``attribute(inputs, target)`` returns a tensor of the inputs' shape; ``target`` (batch,) is the class explained,
+    None the model's own prediction. ``multiplies_by_inputs`` claims that attributions are contributions (they sum to
+    a change of the score) and not slopes; ``differentiable`` that under grad they are part of the graph and can
+    stand in a loss.
+    """
+
+    multiplies_by_inputs: bool
+    differentiable: bool
+
+    def attribute(self, inputs: Tensor, target: Tensor | None = None) -> Tensor:
+        """Return attributions in the inputs' shape."""
+        ...
+
+
+@runtime_checkable
+class Terms(Protocol):
+    """A learned explainer with loss terms of its own, already weighted, from signals that it asks for by name."""
+
+    # Each explainer names the signals it needs, so the parameters are open.
+    def terms(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+        """Return the weighted terms by name."""
+        ...
+
+
+@runtime_checkable
+class Refits(Protocol):
+    """A learned explainer that is fitted anew at an epoch's end, from batches (dicts with ``inputs``)."""
+
+    def refit(self, loader: Iterable[Mapping[str, Any]]) -> None:
+        """Fit to the model as it is now."""
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A learned explainer with numbers to log about itself: size, depth, lag."""
+
+    def describe(self) -> dict[str, float]:
+        """Return the numbers by name."""
+        ...
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A learned explainer with a readable form."""
+
+    def text(self) -> str:
+        """Return rules, a tree, a ranking."""
+        ...
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A learned explainer with a picture of itself."""
+
+    def figure(self) -> "Figure":
+        """Return a matplotlib figure."""
+        ...
+
+
+@contextmanager
+def explaining(*modules: nn.Module) -> Iterator[bool]:
+    """Frame of an explained forward; gives whether the caller wants the attribution in the graph.
+
+    Inside, gradients are on (also under ``no_grad`` and ``inference_mode``), and the modules are in eval mode, because
+    BatchNorm in train mode mixes samples into each other's attributions. Afterwards each submodule has its own mode
+    back.
+    """
+    # Read first: leaving inference mode turns gradients on.
+    keep_graph = torch.is_grad_enabled()
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    recurrent = any(isinstance(part, nn.RNNBase) for part, _ in modes)
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        if keep_graph:
+            # The fused kernels have no second derivative: https://github.com/pytorch/pytorch/issues/116350
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if recurrent:
+            # cuDNN's recurrent layers have no backward in eval mode, and no second one in any.
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.callback(_restore, modes)
+        for part, _ in modes:
+            part.training = False
+        yield keep_graph
+
+
+def _restore(modes: list[tuple[nn.Module, bool]]) -> None:
+    for part, training in modes:
+        part.training = training
+
+
+def watched(inputs: Tensor, keep_graph: bool) -> Tensor:
+    """Return the inputs as a tensor that gradients can be taken of; the caller's tensor is left as it is.
+
+    Raises:
+        TypeError: If the inputs are not floating point, as token numbers are.
+    """
+    if not inputs.is_floating_point():
+        raise TypeError(
+            f"inputs of {inputs.dtype} have no gradient; explain floating point inputs, e.g. the embeddings"
+        )
+    if keep_graph and inputs.requires_grad:
+        return inputs
+    # A copy, because tensors made under inference mode cannot be watched.
+    return inputs.detach().clone().requires_grad_()
+
+
+def chosen_class(logits: Tensor, target: Tensor | None) -> Tensor:
+    """Return the class explained for each sample (batch,): the target, or the top class of logits (batch, classes).
+
+    Raises:
+        ValueError: If the logits are no matrix, or the target has another length or names a class that there is not.
+    """
+    if logits.dim() != 2:
+        raise ValueError(f"logits must be (batch, classes) to explain a class, got {tuple(logits.shape)}")
+    if target is None:
+        return logits.argmax(dim=1)
+    if target.shape != logits.shape[:1]:
+        raise ValueError(f"target must be {tuple(logits.shape[:1])}, got {tuple(target.shape)}")
+    if target.numel() and not bool(((target >= 0) & (target < logits.shape[1])).all()):
+        raise ValueError(
+            f"target holds {sorted(set(target.tolist()))[:10]}; the model has classes 0 to {logits.shape[1] - 1}"
+        )
+    # A copy, because a target made under inference mode cannot be saved for a backward pass.
+    return target.long().clone()
+
+
+def class_score(logits: Tensor, target: Tensor | None) -> Tensor:
+    """Return the score (batch,) of the class explained."""
+    return logits.gather(1, chosen_class(logits, target)[:, None])[:, 0]
+
+
+def gradient(scores: Tensor, of: Tensor, keep_graph: bool) -> Tensor:
+    """Return the derivative of each sample's score by ``of``, in the graph if asked.
+
+    Raises:
+        TypeError: If the scores do not depend on ``of`` by differentiable steps.
+    """
+    if not scores.requires_grad:
+        raise TypeError("the model's output has no gradient; does its forward run under no_grad or detach?")
+    (slope,) = torch.autograd.grad(scores.sum(), of, create_graph=keep_graph, materialize_grads=True)
+    return slope
+
+
+def predicted_class(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Return the model's own top class (batch,), in eval mode and without gradient."""
+    with explaining(model), torch.no_grad():
+        return chosen_class(model(inputs.clone()), None)
+
+
+class Learned(nn.Module):
+    """An explainer with weights of its own that learns to say what a model does.
+
+    ``forward(inputs)`` is its prediction of the model, log-probabilities (batch, classes). The model explained is
+    kept out of the submodules, so that its weights stand neither in this state_dict nor in this optimiser.
+
+    Unless a subclass says otherwise, ``attribute`` is the slope of the explainer's own log-probability of the class
+    explained, by the inputs; under grad it reaches the explainer's weights, not the model's.
+    """
+
+    multiplies_by_inputs: bool = False
+    differentiable: bool = True
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        # nn.Module registers modules that are set as attributes, but not those in a tuple.
+        self._explained = (model,)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model explained."""
+        return self._explained[0]
+
+    def attribute(self, inputs: Tensor, target: Tensor | None = None) -> Tensor:
+        """Return the slope of the log-probability of the class explained, in the inputs' shape."""
+        explained = predicted_class(self.model, inputs) if target is None else target
+        with explaining(self) as keep_graph:
+            watched_inputs = watched(inputs, keep_graph)
+            scores = class_score(log_softmax(self(watched_inputs), dim=1), explained)
+            return gradient(scores, watched_inputs, keep_graph)
+
+
+def pieces(tensor: Tensor, rows: int) -> Iterator[Tensor]:
+    """Cut a tensor along its first axis into parts of at most ``rows``, at least 1."""
+    step = max(1, rows)
+    for first in range(0, len(tensor), step):
+        yield tensor[first : first + step]
+
+
+def flattened(inputs: Tensor, features: int) -> Tensor:
+    """Return inputs as (batch, features).
+
+    Raises:
+        ValueError: If a sample has another number of values.
+    """
+    flat = inputs.flatten(1)
+    if flat.shape[1] != features:
+        raise ValueError(
+            f"the explainer was built for {features} features, the inputs {tuple(inputs.shape)} have {flat.shape[1]}"
+        )
+    return flat

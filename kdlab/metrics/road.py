@@ -1,0 +1,166 @@
+"""ROAD: removal of an image's pixels that leaves no hole to see, by imputation from the neighbours."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdlab.metrics.base import PerSample
+from kdlab.metrics.checks import check_attributions, check_positive
+from kdlab.metrics.explaining import draw_normal
+from kdlab.metrics.numerics import rows, top_count
+from kdlab.metrics.removal import order, units_of
+from kdlab.metrics.scorer import Model, Scorer
+
+# Direct neighbours weigh 1/6, diagonal ones 1/12, as in the ROAD paper.
+NEIGHBOURS = ((1 / 12, 1 / 6, 1 / 12), (1 / 6, 0.0, 1 / 6), (1 / 12, 1 / 6, 1 / 12))
+
+
+def impute(images: Tensor, removed: Tensor, tolerance: float = 1e-4, rounds: int = 1000) -> Tensor:
+    """Return the images with every removed pixel the weighted mean of its neighbours, removed ones included.
+
+    The linear system ``sum_j w_ij (x_i - x_j) = 0`` over the removed pixels i is solved by conjugate gradients, all
+    images at once; at the border the weights that leave the image fall away. Where all pixels are removed nothing says
+    the values: NaN.
+
+    Args:
+        images: (batch, channels, height, width).
+        removed: (batch, 1, height, width) bool, for all channels.
+        tolerance: Of the residual, relative to the start's, for every image and channel.
+        rounds: At most so many.
+    """
+    channels = images.shape[1]
+    kernel = images.new_tensor(NEIGHBOURS).expand(channels, 1, 3, 3)
+    hole = removed.to(images.dtype)
+    degree = F.conv2d(torch.ones_like(images[:1, :1]), kernel[:1], padding=1)
+
+    def laplacian(values: Tensor) -> Tensor:
+        return hole * (degree * values - F.conv2d(values, kernel, padding=1, groups=channels))
+
+    def dot(first: Tensor, second: Tensor) -> Tensor:
+        return (first * second).sum(dim=(2, 3), keepdim=True)
+
+    solution = images * (1 - hole)
+    residual = -laplacian(solution)
+    direction, power = residual, dot(residual, residual)
+    enough = power * tolerance**2
+    for _ in range(rounds):
+        image = laplacian(direction)
+        # A solved image has no direction left; it must not divide 0 by 0 while the others go on.
+        step = power / torch.where(power > enough, dot(direction, image), 1)
+        step = torch.where(power > enough, step, 0)
+        solution, residual = solution + step * direction, residual - step * image
+        before, power = power, torch.where(power > enough, dot(residual, residual), power)
+        if not bool((power > enough).any()):
+            break
+        direction = residual + power / torch.where(before > 0, before, 1) * direction
+    return solution.masked_fill(removed.flatten(1).all(dim=1).view(-1, 1, 1, 1), torch.nan)
+
+
+def road(
+    model: Model,
+    inputs: Tensor,
+    attributions: Tensor,
+    explained: Tensor,
+    noise: Tensor,
+    *,
+    shares: Sequence[float],
+    on_logits: bool = False,
+    chunk: int | None = None,
+) -> Tensor:
+    """Return ``f(x) - f(x with the top share of pixels imputed)``: (batch, shares), NaN where there is no order.
+
+    Args:
+        model: Inputs (batch, channels, height, width) -> logits (batch, classes).
+        inputs: (batch, channels, height, width).
+        attributions: The inputs' shape; a pixel's relevance is the sum over channels, signed.
+        explained: (batch,), the class explained.
+        noise: (shares, channels, height, width), added to imputed pixels.
+        shares: What parts of the pixels go, the most relevant first; rounded up.
+        on_logits: The logit of the class; else its probability.
+        chunk: Rows computed at once, by default by activation bytes.
+
+    Raises:
+        ValueError: If inputs are no images, shapes do not fit, or the explained class is none of the model's.
+    """
+    check_attributions(attributions, inputs)
+    images = inputs.detach()
+    height, width = images.shape[2], images.shape[3]
+    ranks, known, count = order(rows(attributions), units_of(inputs.shape[1:], patch=1))
+    places = ranks[:, : height * width].reshape(-1, 1, height, width)
+    limits = torch.tensor([top_count(share, count) for share in shares], device=ranks.device)
+
+    def build(samples: slice, chosen: slice) -> Tensor:
+        gone = (places[samples] < limits[chosen].view(1, -1, 1, 1)).reshape(-1, 1, height, width)
+        number = limits[chosen].shape[0]
+        whole = images[samples].repeat_interleave(number, dim=0)
+        added = noise[chosen].to(images).repeat(whole.shape[0] // number, 1, 1, 1)
+        return torch.where(gone, impute(whole, gone) + added, whole)
+
+    scorer = Scorer(model, inputs, explained, on_logits, chunk)
+    drop = scorer.clean().unsqueeze(1) - scorer.versions(len(shares), build)
+    return drop.masked_fill(~known.unsqueeze(1), torch.nan)
+
+
+class ROAD(PerSample):
+    """Mean drop of the score when the top pixels are imputed from their neighbours: [-1, 1], higher is better.
+
+    ``mean_q f(x) - f(x with the top q imputed)``, f the probability of the explained class. Imputed pixels tell the
+    model nothing about where they were, as a constant baseline does. Noise is drawn once and shared by all samples. NaN
+    where the attribution gives no order. For images only. Rong et al. 2022, "noisy linear imputation",
+    https://arxiv.org/abs/2202.00449. ROAD rewards blurred maps: https://arxiv.org/abs/2304.13836.
+
+    Args:
+        shares: q, parts of the pixels, in (0, 1).
+        noise: Standard deviation added to imputed pixels, in the input's unit.
+        on_logits: Score the logit instead of the probability.
+        seed: Of the noise.
+        chunk: Rows computed at once; by default as many as the activations' bytes allow.
+
+    Raises:
+        ValueError: If there is no share, one is not in (0, 1), or a number is out of range.
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        shares: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        noise: float = 0.01,
+        on_logits: bool = False,
+        seed: int = 0,
+        chunk: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not shares or not all(0 < share < 1 for share in shares):
+            raise ValueError(f"shares must lie in (0, 1), one or more, got {list(shares)}")
+        if noise < 0:
+            raise ValueError(f"noise must be 0 or more, got {noise}")
+        check_positive(chunk=chunk)
+        self.shares = tuple(shares)
+        self.noise = noise
+        self.on_logits = on_logits
+        self.seed = seed
+        self.chunk = chunk
+
+    def update(self, model: Model, inputs: Tensor, attributions: Tensor, explained: Tensor) -> None:
+        """Take in images (batch, channels, height, width), attributions of that shape, explained (batch,).
+
+        Raises:
+            ValueError: If inputs are no images, shapes do not fit, or the explained class is none of the model's.
+        """
+        if inputs.dim() != 4:
+            raise ValueError(f"ROAD needs images (batch, channels, height, width), got {tuple(inputs.shape)}")
+        noise = draw_normal(len(self.shares), inputs.shape[1:], self.noise, self.seed, inputs)
+        drops = road(
+            model,
+            inputs,
+            attributions,
+            explained,
+            noise,
+            shares=self.shares,
+            on_logits=self.on_logits,
+            chunk=self.chunk,
+        )
+        self.add(drops.mean(dim=1))

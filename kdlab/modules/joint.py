@@ -1,0 +1,182 @@
+"""A student and its explainer, trained at the same time."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from kdlab.data.batches import as_batch
+from kdlab.explainers.base import Refits
+from kdlab.explainers.base import Terms as HasTerms
+from kdlab.losses.numerics import at_least_float32
+from kdlab.modules.distilled import Distilled
+from kdlab.modules.supervised import Terms
+from kdlab.modules.term import Term
+from kdlab.randomness import Stream
+from kdlab.signals import Asked, Signals
+from kdlab.teacher import Teacher
+
+
+class Joint(Distilled):
+    """``L = L_s + lambda * L_e`` with ``L_e = L_i + beta * L_c`` and the explainer's own terms.
+
+    ``L_i = KL(p_s || q)`` and ``L_c = sum over classes of (p_s - q)^2``, means over the batch at temperature 1, where
+    q is the explainer's prediction of the student. The article behind this prints L_i as ``mean(log p_s - q)``, which
+    is constant for a normalised q and cannot train; its words ask for a log loss between the two distributions. It is
+    KL and not cross-entropy, since a coupled student would be driven to one-hot outputs by cross-entropy.
+
+    Gradients cross between student and explainer only if ``couple``. Without, the student learns exactly what
+    ``Distilled`` would make of it, bit for bit: the explainer sees its detached outputs, has parameter group, clipping
+    and random stream of its own.
+
+    Args:
+        model: the student.
+        explainer: a callable from the student to a module with ``forward(inputs) -> logits`` and ``attribute``.
+        teacher: the frozen teacher; a stage of an experiment hands it in.
+        distill: the terms of L_t by name; soft targets if left out.
+        alpha: scales every distillation term, >= 0.
+        beta: weight of L_c within L_e, >= 0; 0 only drops L_c.
+        explain_weight: lambda, >= 0; 0 switches the explainer off.
+        couple: whether L_e shapes the student too, so that it becomes easier to explain.
+        explainer_lr: the explainer's learning rate; that of the optimiser if left out.
+        task, task_weight, optimizer, scheduler, scheduler_every_step: as in Distilled.
+
+    Raises:
+        ValueError: If a weight is negative.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        explainer: Callable[[nn.Module], nn.Module],
+        teacher: Teacher | None = None,
+        distill: dict[str, Term] | None = None,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        explain_weight: float = 1.0,
+        couple: bool = False,
+        explainer_lr: float | None = None,
+        task: nn.Module | None = None,
+        task_weight: float = 1.0,
+        optimizer: Callable[[Iterable[Any]], Optimizer] = torch.optim.AdamW,
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        scheduler_every_step: bool = False,
+    ) -> None:
+        super().__init__(model, teacher, distill, alpha, task, task_weight, optimizer, scheduler, scheduler_every_step)
+        if beta < 0 or explain_weight < 0:
+            raise ValueError(f"beta and explain_weight must not be negative, got {beta} and {explain_weight}")
+        self.beta, self.explain_weight, self.couple = beta, explain_weight, couple
+        self.explainer = explainer(model)
+        self._explainer_lr = explainer_lr
+        self._stream = Stream(torch.initial_seed() % 2**32)
+        self._ask_own = Asked(self.explainer.terms) if isinstance(self.explainer, HasTerms) else None
+
+    def signals(self, batch: Mapping[str, Tensor]) -> Signals:
+        """What a distilled stage offers, and the explainer's signals."""
+        return (
+            super()
+            .signals(batch)
+            .joined(
+                {"explainer": self.explainer},
+                {
+                    "explainer_logits": lambda signals: self.explainer(signals["inputs"]),
+                    "explainer_attributions": lambda signals: self.explainer.attribute(  # type: ignore[operator]
+                        signals["inputs"], signals["explained"]
+                    ),
+                },
+            )
+        )
+
+    def terms(self, signals: Signals, step: int) -> Terms:
+        """The student's terms, then the explainer's."""
+        signals = self.with_layers(signals)
+        terms = super().terms(signals, step)
+        if self.explain_weight == 0:
+            return terms
+        with self._stream:
+            for name, (weight, value) in self.explainer_terms(signals).items():
+                terms[f"explainer/{name}"] = (self.explain_weight * weight, value)
+        return terms
+
+    def explainer_terms(self, signals: Signals) -> Terms:
+        """L_i, L_c and the explainer's own terms, on the student's outputs as they are or detached."""
+        logits = signals["logits"] if self.couple else signals["logits"].detach()
+        seen = signals.joined({"logits": logits, "preds": logits}, {"explainer_logits": _once_explained})
+        student = F.log_softmax(at_least_float32(logits), dim=1)
+        explained = F.log_softmax(at_least_float32(seen["explainer_logits"]), dim=1)
+        terms: Terms = {
+            "imitation": (1.0, F.kl_div(explained, student, log_target=True, reduction="batchmean")),
+            "consistency": (self.beta, (student.exp() - explained.exp()).square().sum(dim=1).mean()),
+        }
+        if self._ask_own is not None:
+            terms |= {name: (1.0, value) for name, value in self._ask_own(seen).items()}
+        return terms
+
+    def trained_by(self, term: str) -> list[nn.Parameter]:
+        """The student for its terms, the explainer for those of the explainer."""
+        return list((self.explainer if term.startswith("explainer/") else self.model).parameters())
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The student with the parts of its losses, then the explainer."""
+        of_explainer = {id(parameter) for parameter in self.explainer.parameters()}
+        (student,) = super().parameter_groups()
+        explainer = {"params": [parameter for parameter in student["params"] if id(parameter) in of_explainer]}
+        if self._explainer_lr is not None:
+            explainer["lr"] = self._explainer_lr  # type: ignore[assignment]  # a group mixes lists and numbers
+        student = {"params": [parameter for parameter in student["params"] if id(parameter) not in of_explainer]}
+        return [group for group in (student, explainer) if group["params"]]
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip student and explainer apart: a common norm would let the explainer shorten the student's steps."""
+        for group in optimizer.param_groups:
+            with _only(optimizer, group):
+                self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        """At the epoch's last batch, before validation, refit an explainer that is fitted and not trained."""
+        if self.trainer.is_last_batch and isinstance(self.explainer, Refits) and self.explain_weight > 0:
+            with self._stream:
+                self.explainer.refit(self.refit_batches())
+
+    def refit_batches(self) -> Iterator[Mapping[str, Tensor]]:
+        """The training data once more, in batches on this device; the loader in use keeps its place."""
+        loader = self.trainer.train_dataloader
+        for batch in copy(loader) if loader is not None else ():
+            yield as_batch(self.transfer_batch_to_device(batch, self.device, 0))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the place of the explainer's random stream too."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["kdlab_stream"] = self._stream.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on at that place."""
+        super().on_load_checkpoint(checkpoint)
+        self._stream.load_state_dict(checkpoint["kdlab_stream"])
+
+
+def _once_explained(signals: Signals) -> Tensor:
+    prediction: Tensor = signals["explainer"](signals["inputs"])
+    return prediction
+
+
+@contextmanager
+def _only(optimizer: Optimizer, group: dict[str, Any]) -> Iterator[None]:
+    """The optimiser with one of its parameter groups."""
+    groups = optimizer.param_groups
+    optimizer.param_groups = [group]
+    try:
+        yield
+    finally:
+        optimizer.param_groups = groups

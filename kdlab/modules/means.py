@@ -1,0 +1,81 @@
+"""Epoch means that cost nothing inside the step and survive a resume."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+#: Steps whose values are kept before they are added up: one operation a step instead of five.
+FOLD = 64
+
+
+class Means:
+    """Sums and counts of named scalars, kept on the device; steps at which a value was exactly zero are counted too.
+
+    ``self.log`` costs as much as the step of a small net, and its epoch mean forgets what was before a resume.
+    """
+
+    def __init__(self) -> None:
+        # One vector for each set of names that occurs together, and those of the last steps as they came.
+        self._sums: dict[tuple[str, ...], Tensor] = {}
+        self._zeros: dict[tuple[str, ...], Tensor] = {}
+        self._counts: dict[tuple[str, ...], int] = {}
+        self._recent: dict[tuple[str, ...], list[Tensor]] = {}
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Add one step's values; nothing waits for the device."""
+        recent = self._recent.setdefault(tuple(values), [])
+        recent.append(torch.stack([value.detach() for value in values.values()]))
+        if len(recent) == FOLD:
+            self._fold()
+
+    def _fold(self) -> None:
+        for names, recent in self._recent.items():
+            if not recent:
+                continue
+            steps = torch.stack(recent).double()
+            # Step by step, so that the sum does not depend on where a resumed run folded.
+            for step in steps:
+                self._sums[names] = self._sums[names] + step if names in self._sums else step
+            zeros = (steps == 0).double().sum(dim=0)
+            self._zeros[names] = self._zeros[names] + zeros if names in self._zeros else zeros
+            self._counts[names] = self._counts.get(names, 0) + len(recent)
+            recent.clear()
+
+    def compute(self) -> dict[str, float]:
+        """The mean of each name over its steps, over all processes."""
+        return {name: total / count for name, (total, _, count) in self._reduced().items()}
+
+    def always_zero(self) -> list[str]:
+        """Names whose value was exactly zero at every step."""
+        return [name for name, (_, zeros, count) in self._reduced().items() if zeros == count]
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._sums, self._zeros, self._counts, self._recent = {}, {}, {}, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been summed so far, for a checkpoint."""
+        self._fold()
+        return {"sums": dict(self._sums), "zeros": dict(self._zeros), "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from a ``state_dict``."""
+        self._sums = {names: value.to(device) for names, value in state["sums"].items()}
+        self._zeros = {names: value.to(device) for names, value in state["zeros"].items()}
+        self._counts = dict(state["counts"])
+
+    def _reduced(self) -> dict[str, tuple[float, float, float]]:
+        self._fold()
+        by_name: dict[str, Tensor] = {}
+        for names, sums in self._sums.items():
+            table = torch.stack((sums, self._zeros[names], torch.full_like(sums, self._counts[names])), dim=1)
+            for name, row in zip(names, table, strict=True):
+                by_name[name] = by_name[name] + row if name in by_name else row
+        if by_name and torch.distributed.is_available() and torch.distributed.is_initialized():
+            table = torch.stack([by_name[name] for name in sorted(by_name)])
+            torch.distributed.all_reduce(table)
+            by_name = dict(zip(sorted(by_name), table, strict=True))
+        return {name: (row[0].item(), row[1].item(), row[2].item()) for name, row in by_name.items()}

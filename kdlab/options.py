@@ -1,0 +1,29 @@
+"""What a command is asked to do beyond the experiment itself; nothing in here changes a stage's result."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices of one execution.
+
+    Args:
+        only: stages to run, with those that they need; empty means all.
+        fresh: stages to train again although a finished one could be reused.
+        seeds: seeds that replace those of the experiment; None keeps them.
+        devices: how many devices train one stage.
+        accelerator: ``cpu``, ``gpu`` or ``auto``, as Lightning's Trainer takes it.
+        mlruns: folder of stages, tracking database and artifacts.
+        quick: whether the experiment's ``quick`` overrides were applied.
+        debug: whether errors show their traceback.
+    """
+
+    only: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
+    devices: int = 1
+    accelerator: str = "auto"
+    mlruns: Path = field(default_factory=lambda: Path("mlruns").resolve())
+    quick: bool = False
+    debug: bool = False

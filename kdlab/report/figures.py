@@ -1,0 +1,152 @@
+"""The report's charts: learning curves, the trade-offs, and the pictures that the stages left."""
+
+import base64
+from collections.abc import Mapping
+
+from kdlab.report.charts import Chart, axis, framed, legend
+from kdlab.report.columns import ACCURACY, DELETION, FIDELITY, Column
+from kdlab.report.markup import Markup, element, safe
+from kdlab.report.statistics import Estimate, pareto
+from kdlab.report.summary import Stage, Summary
+
+CURVES = {
+    "val/accuracy": "Accuracy on validation data ↑",
+    "train/loss": "Training loss ↓",
+    "val/fidelity/agreement": "Agreement with the teacher, validation ↑",
+    "val/explanation/deletion_auc": "Deletion AUC, validation ↓",
+    "val/explanation/teacher_cosine": "Attribution agreement with the teacher, validation ↑",
+    "val/explainer/agreement": "Agreement of explainer and model, validation ↑",
+}
+# Points of one curve; more cannot be told apart on a screen.
+POINTS = 300
+# Bytes of pictures that a page carries inside itself, and pictures a stage.
+ROOM, PICTURES = 8_000_000, 12
+
+Curve = list[tuple[float, float, float, float]]
+
+
+def colours(summary: Summary) -> dict[str, int]:
+    """Return the colour of each stage, the same in all charts."""
+    return {stage.name: number for number, stage in enumerate(summary.stages)}
+
+
+def learning_curves(summary: Summary) -> Markup:
+    """Return one chart a metric, a curve a stage: mean over seeds, band from the lowest to the highest seed."""
+    curves = {stage.name: _curves(stage) for stage in summary.stages}
+    charts = []
+    for key, title in CURVES.items():
+        shown = {name: found[key] for name, found in curves.items() if found.get(key)}
+        if any(len(curve) > 1 for curve in shown.values()):
+            charts.append(_curve_chart(title, shown, colours(summary)))
+    if not charts:
+        return element("p", "No stage has logged more than one epoch.")
+    return safe(legend(colours(summary)), element("div", *charts, class_="charts"))
+
+
+def _curve_chart(title: str, shown: Mapping[str, Curve], colour: Mapping[str, int]) -> Markup:
+    points = [point for curve in shown.values() for point in curve]
+    heights = [height for _, _, low, high in points for height in (low, high)]
+    chart = Chart(axis([point[0] for point in points], whole=True), axis(heights), "epoch", title)
+    for name, curve in shown.items():
+        chart.band([(x, low, high) for x, _, low, high in curve], colour[name])
+    for name, curve in shown.items():
+        chart.line([(x, mean) for x, mean, _, _ in curve], colour[name])
+    return framed(chart)
+
+
+def _curves(stage: Stage) -> dict[str, Curve]:
+    """Return (epoch, mean, lowest, highest) over seeds by metric."""
+    values: dict[str, dict[int, dict[int, float]]] = {}
+    for use in stage.uses:
+        for line in use.folder.points():
+            for key in CURVES.keys() & line["metrics"].keys():
+                value = line["metrics"][key]
+                if value is not None and abs(value) < float("inf"):
+                    values.setdefault(key, {}).setdefault(int(line["epoch"]), {})[use.seed] = value
+    return {key: _thinned(by_epoch) for key, by_epoch in values.items()}
+
+
+def _thinned(by_epoch: Mapping[int, Mapping[int, float]]) -> Curve:
+    epochs = sorted(by_epoch)
+    kept = epochs[:: max(1, len(epochs) // POINTS)]
+    found = [(epoch, list(by_epoch[epoch].values())) for epoch in kept]
+    return [(epoch, sum(values) / len(values), min(values), max(values)) for epoch, values in found]
+
+
+def trade_offs(summary: Summary) -> Markup:
+    """Return accuracy against fidelity and against faithfulness, with the stages that no other beats in all three."""
+    charts = [_scatter(summary, column) for column in (FIDELITY, DELETION)]
+    drawn = [chart for chart in charts if chart is not None]
+    if not drawn:
+        return element("p", "There is no second quality to hold against accuracy.")
+    return safe(legend(colours(summary)), element("div", *drawn, class_="charts"), _front(summary))
+
+
+def _scatter(summary: Summary, column: Column) -> Markup | None:
+    stages = [stage for stage in summary.stages if _paired(stage, column)]
+    if not stages:
+        return None
+    ends: list[tuple[float, float]] = []
+    for stage in stages:
+        (x_low, x_high), (y_low, y_high) = (_interval(stage.estimate(key.key), key) for key in (ACCURACY, column))
+        ends += [(x_low, y_low), (x_high, y_high)]
+        ends += [(x * ACCURACY.scale, y * column.scale) for x, y in _paired(stage, column)]
+    widths, heights = [end[0] for end in ends], [end[1] for end in ends]
+    chart = Chart(axis(widths), axis(heights), ACCURACY.heading, column.heading)
+    labels: dict[tuple[float, float], list[str]] = {}
+    for stage in stages:
+        colour = colours(summary)[stage.name]
+        for x, y in _paired(stage, column):
+            chart.dot(x * ACCURACY.scale, y * column.scale, colour)
+        x_range, y_range = (_interval(stage.estimate(key.key), key) for key in (ACCURACY, column))
+        chart.whiskers(x_range, y_range, colour)
+        middle = (sum(x_range) / 2, sum(y_range) / 2)
+        chart.dot(*middle, colour, large=True)
+        labels.setdefault(middle, []).append(stage.name)
+    for place, names in labels.items():
+        chart.label(*place, ", ".join(names))
+    return framed(chart)
+
+
+def _paired(stage: Stage, column: Column) -> list[tuple[float, float]]:
+    across, up = stage.values.get(ACCURACY.key, {}), stage.values.get(column.key, {})
+    points = [(across[seed], up[seed]) for seed in sorted(across.keys() & up.keys())]
+    return [point for point in points if point[0] == point[0] and point[1] == point[1]]
+
+
+def _interval(found: Estimate, column: Column) -> tuple[float, float]:
+    half = found.half or 0.0
+    return (found.mean - half) * column.scale, (found.mean + half) * column.scale
+
+
+def _front(summary: Summary) -> Markup:
+    columns = [column for column in (ACCURACY, FIDELITY, DELETION) if column in summary.columns]
+    points = {}
+    for stage in summary.stages:
+        means = [stage.estimate(column.key).mean * (1 if column.higher_is_better else -1) for column in columns]
+        if not stage.teaches and all(mean == mean for mean in means):
+            points[stage.name] = means
+    if len(points) < 2:
+        return Markup("")
+    names = ", ".join(name for name in points if name in pareto(points))
+    titles = ", ".join(column.phrase for column in columns)
+    return element("p", f"By their means, no other student is at least as good in all of {titles}: {names}.")
+
+
+def pictures(summary: Summary) -> Markup:
+    """Return the figures of each stage's first seed, inside the page."""
+    sections, room = [], ROOM
+    for stage in summary.stages:
+        shown = []
+        for path in stage.uses[0].folder.figures()[:PICTURES]:
+            content = path.read_bytes()
+            room -= len(content)
+            if room >= 0:
+                source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+                caption = f"{stage.name}, seed {stage.uses[0].seed}: {path.stem.replace('_', ' ')}"
+                image = element("img", src=source, alt=caption, loading="lazy")
+                shown.append(element("figure", image, element("figcaption", caption)))
+        sections += shown
+    if room < 0:
+        sections.append(element("p", "Further figures are in the stage folders: the page would grow too large."))
+    return element("div", *sections, class_="pictures") if sections else element("p", "The stages left no figures.")

@@ -1,0 +1,150 @@
+"""What the numbers say, in sentences; what cannot be told from noise is said to be so."""
+
+from collections.abc import Iterator
+
+from kdlab.report.columns import ACCURACY, Column
+from kdlab.report.statistics import Difference
+from kdlab.report.summary import ALPHA, Stage, Summary
+
+
+def findings(summary: Summary) -> list[str]:
+    """Return plain sentences, the most important first."""
+    return [
+        *_unfinished(summary),
+        *_against_baseline(summary),
+        *_against_teacher(summary),
+        *_twins(summary),
+        *_gaps(summary),
+    ]
+
+
+def notes(summary: Summary) -> list[str]:
+    """Return how the tables are to be read."""
+    most = max((stage.finished for stage in summary.stages), default=0)
+    lines = []
+    if most > 1:
+        lines.append("± is the 95 % t interval of the mean over seeds.")
+    fixed = [stage.name for stage in summary.stages if stage.teaches and stage.finished == 1]
+    if fixed and most > 1:
+        plural = "s" if len(fixed) > 1 else ""
+        names = ", ".join(fixed)
+        lines.append(f"Intervals are given this teacher{plural} ({names}): trained once, its own luck is not in them.")
+    if any(summary.best(column) for column in summary.columns):
+        lines.append("Bold is the best mean, teachers apart; whether it is better than noise is in the comparison.")
+    if summary.differences:
+        lines.append(
+            "p is of the paired t test; the verdict uses it after Holm’s correction for all rows of that table."
+        )
+    return lines
+
+
+def verdict(difference: Difference, column: Column) -> str:
+    """Return better, worse, identical, or why it cannot be said."""
+    if difference.identical:
+        return "identical in every seed" if difference.estimate.count > 1 else "equal, one seed only"
+    if difference.estimate.count < 2:
+        return "one seed: cannot be told from noise"
+    if difference.p is not None and (difference.adjusted is None or difference.adjusted >= ALPHA):
+        return "within noise"
+    return "better" if (difference.estimate.mean > 0) == column.higher_is_better else "worse"
+
+
+def p_value(p: float | None) -> str:
+    """Write a p value."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _against_baseline(summary: Summary) -> Iterator[str]:
+    if summary.baseline is None:
+        yield "There is no stage that learns without a teacher, so nothing says what the teacher is worth."
+        return
+    for stage in summary.compared:
+        if _twin(summary, stage) is not None:
+            continue
+        said: dict[str, list[str]] = {}
+        for column in summary.columns:
+            difference = summary.differences.get((stage.name, column.key))
+            if difference is not None:
+                said.setdefault(SAYING[verdict(difference, column)], []).append(_amount(column, difference))
+        if said:
+            sentences = "; ".join(f"{saying} {_listed(amounts)}" for saying, amounts in said.items())
+            yield f"{stage.name} against {summary.baseline.name}: {sentences}."
+
+
+SAYING = {
+    "better": "better in",
+    "worse": "worse in",
+    "within noise": "no difference that could be told from noise in",
+    "identical in every seed": "identical in every seed in",
+    "equal, one seed only": "equal, with one seed only, in",
+    "one seed: cannot be told from noise": "with one seed only, too few to tell from noise, in",
+}
+
+
+def _amount(column: Column, difference: Difference) -> str:
+    found = difference.estimate
+    if difference.identical:
+        return column.phrase
+    amount = f"{column.number(found.mean, sign=True)}{column.unit_of_difference}"
+    if found.half is None:
+        return f"{column.phrase} ({amount})"
+    low, high = column.number(found.mean - found.half, sign=True), column.number(found.mean + found.half, sign=True)
+    return f"{column.phrase} ({amount}, 95 % interval {low} to {high})"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _against_teacher(summary: Summary) -> Iterator[str]:
+    teachers = [stage for stage in summary.stages if stage.teaches and stage.estimate(ACCURACY.key).count]
+    for teacher, stage in ((teacher, stage) for teacher in teachers for stage in summary.compared):
+        found = stage.estimate(ACCURACY.key)
+        learns = {use.folder.record.get("teacher") for use in stage.uses}
+        learned = learns & {use.folder.path.name for use in teacher.uses}
+        if not found.count or not learned or _twin(summary, stage) is not None:
+            continue
+        gap = found.mean - teacher.estimate(ACCURACY.key).mean
+        side = "above" if gap > 0 else "below"
+        name = "its teacher" if teacher.name == "teacher" else f"its teacher {teacher.name}"
+        share = _share(stage, teacher)
+        yield f"{stage.name} is {ACCURACY.number(abs(gap))} points of accuracy {side} {name}{share}."
+
+
+def _share(stage: Stage, teacher: Stage) -> str:
+    own, theirs = stage.estimate("cost/parameters").mean, teacher.estimate("cost/parameters").mean
+    return f", with {100 * own / theirs:.2g} % of its parameters" if own == own and theirs > 0 else ""
+
+
+def _twins(summary: Summary) -> Iterator[str]:
+    """Name stages that score the same in every seed: usually the one is the other plus an explainer."""
+    for stage in summary.compared:
+        other = _twin(summary, stage)
+        if other is not None:
+            yield f"{stage.name} scores the same as {other.name} in every seed, so the same holds for it."
+
+
+def _twin(summary: Summary, stage: Stage) -> Stage | None:
+    """Return an earlier stage with equal scores, seed by seed, wherever both have any."""
+    for other in summary.compared[: summary.compared.index(stage)]:
+        shared = [c.key for c in summary.columns if c.quality and {c.key} <= stage.values.keys() & other.values.keys()]
+        if ACCURACY.key in shared and all(stage.values[key] == other.values[key] for key in shared):
+            return other
+    return None
+
+
+def _gaps(summary: Summary) -> Iterator[str]:
+    for stage in summary.stages:
+        for column in summary.columns:
+            values = list(stage.values.get(column.key, {}).values())
+            missing = sum(value != value for value in values)
+            if missing:
+                yield f"{stage.name}: {column.phrase} undefined in {missing} of {len(values)} seeds."
+
+
+def _unfinished(summary: Summary) -> Iterator[str]:
+    waiting = [f"{stage.name} ({stage.finished} of {len(stage.uses)} seeds)" for stage in summary.stages]
+    short = [stage.finished < len(stage.uses) for stage in summary.stages]
+    if any(short):
+        names = ", ".join(name for name, lacks in zip(waiting, short, strict=True) if lacks)
+        yield f"Not everything has been tested yet: {names}."

@@ -1,0 +1,100 @@
+"""Intervals over seeds and paired comparisons: small samples, so Student's t throughout."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Attributes:
+        mean: Arithmetic mean of what is not NaN; NaN if nothing is left.
+        half: Half the width of the 95 % t interval, None for fewer than two values.
+        count: Number of values.
+    """
+
+    mean: float
+    half: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Stage minus baseline, over the seeds that both have.
+
+    Attributes:
+        estimate: Mean and interval of the differences.
+        p: Of the two-sided paired t test; None where the differences do not vary, so that there is no t.
+        adjusted: The same after Holm's correction for all comparisons of the report.
+    """
+
+    estimate: Estimate
+    p: float | None
+    adjusted: float | None = None
+
+    @property
+    def identical(self) -> bool:
+        """True if the two agree in every seed."""
+        return self.estimate.mean == 0 and self.estimate.half in (0, None)
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Return ``mean ± t(0.975, n - 1) * s / sqrt(n)``, with the sample standard deviation s."""
+    from scipy.stats import t
+
+    known = [value for value in values if not math.isnan(value)]
+    count = len(known)
+    if count == 0:
+        return Estimate(math.nan, None, 0)
+    mean = math.fsum(known) / count
+    if count == 1:
+        return Estimate(mean, None, 1)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (count - 1))
+    return Estimate(mean, float(t.ppf((1 + LEVEL) / 2, count - 1)) * deviation / math.sqrt(count), count)
+
+
+def compare(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
+    """Pair two stages by seed; None if they share no seed.
+
+    Args:
+        values: The stage's value by seed.
+        baseline: The baseline's value by seed.
+    """
+    from scipy.stats import t
+
+    shared = sorted(seed for seed in values.keys() & baseline.keys())
+    differences = [values[seed] - baseline[seed] for seed in shared]
+    found = estimate(differences)
+    if found.count == 0:
+        return None
+    # Differences that are equal but for rounding have no spread to test against.
+    if found.half is None or found.half <= 1e-12 * max(1.0, abs(found.mean)):
+        return Difference(found, None)
+    standard_error = found.half / float(t.ppf((1 + LEVEL) / 2, found.count - 1))
+    return Difference(found, 2 * float(t.sf(abs(found.mean) / standard_error, found.count - 1)))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p values corrected for their number: Holm 1979, https://www.jstor.org/stable/4615733."""
+    order = sorted(range(len(values)), key=lambda position: values[position])
+    adjusted, largest = [0.0] * len(values), 0.0
+    for rank, position in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[position]))
+        adjusted[position] = largest
+    return adjusted
+
+
+def pareto(points: Mapping[str, Sequence[float]]) -> set[str]:
+    """Return the names of the points that no other beats in everything: all coordinates are higher-is-better."""
+    return {
+        name
+        for name, point in points.items()
+        if not any(
+            all(theirs >= own for theirs, own in zip(other, point, strict=True)) and tuple(other) != tuple(point)
+            for other in points.values()
+        )
+    }

@@ -1,0 +1,113 @@
+"""An execution in numbers: values by stage and seed, intervals, comparisons, and what they say in words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from kdlab.report.columns import ACCURACY, COLUMNS, Column
+from kdlab.report.statistics import Difference, Estimate, compare, estimate, holm
+from kdlab.stage_folder import Record
+from kdlab.tracking.folders import Execution, StageUse
+
+# What a comparison has to undercut after the correction.
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage over its seeds.
+
+    Attributes:
+        values: Test metrics as ``values[key][seed]``.
+        teaches: True if another stage of the execution learns from it.
+    """
+
+    name: str
+    kind: str
+    uses: list[StageUse]
+    values: Mapping[str, Mapping[int, float]]
+    teaches: bool
+
+    @property
+    def finished(self) -> int:
+        """Number of seeds with test scores."""
+        return len({seed for values in self.values.values() for seed in values})
+
+    @property
+    def record(self) -> Record:
+        """``stage.json`` of the first seed."""
+        return self.uses[0].folder.record
+
+    def estimate(self, key: str) -> Estimate:
+        """Return mean and interval of a test metric."""
+        return estimate(list(self.values.get(key, {}).values()))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All that the pages show of an execution."""
+
+    execution: Execution
+    stages: list[Stage]
+    baseline: Stage | None
+    differences: Mapping[tuple[str, str], Difference]
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns for which there is any number."""
+        known = {key for stage in self.stages for key in stage.values}
+        return [column for column in COLUMNS if column.key in known] or [ACCURACY]
+
+    @property
+    def compared(self) -> list[Stage]:
+        """The stages held against the baseline."""
+        return [stage for stage in self.stages if not stage.teaches and stage is not self.baseline]
+
+    def best(self, column: Column) -> set[str]:
+        """Return the stages with the best mean, teachers apart; none if all are equal or alone."""
+        means = {stage.name: stage.estimate(column.key) for stage in self.stages if not stage.teaches}
+        known = {name: found.mean for name, found in means.items() if found.count and found.mean == found.mean}
+        if len(set(known.values())) < 2:
+            return set()
+        winner = max(known.values()) if column.higher_is_better else min(known.values())
+        return {name for name, mean in known.items() if mean == winner}
+
+
+def summarise(execution: Execution) -> Summary:
+    """Read the stage folders of an execution."""
+    teachers = {use.folder.record.get("teacher") for use in execution.uses}
+    stages = [_stage(execution, name, teachers) for name in execution.stages]
+    baseline = _baseline(stages)
+    found: dict[tuple[str, str], Difference] = {}
+    for stage in stages:
+        if baseline is None or stage is baseline or stage.teaches:
+            continue
+        for column in COLUMNS:
+            values, others = stage.values.get(column.key, {}), baseline.values.get(column.key, {})
+            difference = compare(values, others) if column.quality else None
+            if difference is not None:
+                found[stage.name, column.key] = difference
+    return Summary(execution, stages, baseline, _corrected(found))
+
+
+def _corrected(found: Mapping[tuple[str, str], Difference]) -> dict[tuple[str, str], Difference]:
+    tested = {place: difference.p for place, difference in found.items() if difference.p is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return {place: replace(difference, adjusted=adjusted.get(place)) for place, difference in found.items()}
+
+
+def _stage(execution: Execution, name: str, teachers: set[str | None]) -> Stage:
+    uses = execution.of(name)
+    values: dict[str, dict[int, float]] = {}
+    for use in uses:
+        for key, value in execution.tested(use).items():
+            values.setdefault(key, {})[use.seed] = value
+    record = uses[0].folder.record
+    teaches = any(use.folder.path.name in teachers for use in uses)
+    return Stage(name, str(record.get("kind", "")), uses, values, teaches)
+
+
+def _baseline(stages: list[Stage]) -> Stage | None:
+    """Return the stage called baseline, or else the first that learns alone and teaches nobody."""
+    named = [stage for stage in stages if stage.name == "baseline"]
+    alone = [stage for stage in stages if stage.record.get("teacher") is None and not stage.teaches]
+    return next(iter([*named, *alone]), None)

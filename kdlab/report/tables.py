@@ -1,0 +1,135 @@
+"""The tables as plain cells, for every form in which they are shown."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from kdlab.report.columns import MISSING, Column
+from kdlab.report.findings import p_value, verdict
+from kdlab.report.statistics import estimate
+from kdlab.report.summary import Stage, Summary
+from kdlab.stage_folder import read_json
+from kdlab.tracking.folders import Execution
+
+# Costs as logged, how they are headed, and how they are written.
+COSTS = {
+    "cost/parameters": Column("", "Parameters", "", "", False, 1, None),
+    "cost/flops": Column("", "FLOPs a prediction", "", "", False, 1, None),
+    "cost/bytes": Column("", "Size (kB)", "", "", False, 1e-3, 1),
+    "cost/latency_ms": Column("", "Prediction (ms)", "", "", False, 1, 3),
+    "cost/explanation_latency_ms": Column("", "Explanation (ms)", "", "", False, 1, 3),
+    "cost/training_seconds": Column("", "Training (s)", "", "", False, 1, 1),
+    "cost/peak_memory_bytes": Column("", "Peak memory (MB)", "", "", False, 1e-6, 0),
+}
+SECONDS = Column("", "Whole stage (s)", "", "", False, 1, 1)
+WHOLE = Column("", "Steps", "", "", False, 1, None)
+LONGEST = 120
+
+
+def qualities(summary: Summary) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
+    """Yield each stage with its cells: text, and whether it is the best of its column. The first cell counts seeds."""
+    for stage in summary.stages:
+        cells = [(f"{stage.finished}", False)]
+        cells += [(c.estimate(stage.estimate(c.key)), stage.name in summary.best(c)) for c in summary.columns]
+        yield f"{stage.name} (teacher)" if stage.teaches and stage.name != "teacher" else stage.name, cells
+
+
+def comparison(summary: Summary) -> list[list[str]]:
+    """Return rows of stage, quality, verdict, difference, interval, p, corrected p."""
+    rows = []
+    for stage in summary.compared:
+        for column in summary.columns:
+            difference = summary.differences.get((stage.name, column.key))
+            if difference is None:
+                continue
+            found = difference.estimate
+            amount = f"{column.number(found.mean, sign=True)}{column.unit_of_difference}"
+            low, high = (found.mean + side * (found.half or 0.0) for side in (-1, 1))
+            interval = f"{column.number(low, sign=True)} to {column.number(high, sign=True)}"
+            rows.append(
+                [
+                    stage.name,
+                    column.title,
+                    verdict(difference, column),
+                    amount,
+                    MISSING if found.half is None else interval,
+                    p_value(difference.p),
+                    p_value(difference.adjusted),
+                ]
+            )
+    return rows
+
+
+def costs(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Return heading and rows of what each stage costs."""
+    known = {key for stage in summary.stages for key in stage.values if key.startswith("cost/")}
+    keys = [*(key for key in COSTS if key in known), *sorted(known - COSTS.keys())]
+    columns = {
+        key: COSTS.get(key, Column(key, key.removeprefix("cost/").replace("_", " "), "", "", False)) for key in keys
+    }
+    head = ["Stage", *(column.title for column in columns.values()), SECONDS.title, WHOLE.title, "Chosen epoch"]
+    rows = []
+    for stage in summary.stages:
+        cells = [column.estimate(stage.estimate(key)) for key, column in columns.items()]
+        done = [_done(stage, key) for key in ("seconds", "steps", "epoch")]
+        epochs = sorted({int(epoch) for epoch in done[2]})
+        chosen = f"{epochs[0]}–{epochs[-1]}" if len(epochs) > 1 else "".join(map(str, epochs)) or MISSING
+        rows.append(
+            [stage.name, *cells, SECONDS.estimate(estimate(done[0])), WHOLE.estimate(estimate(done[1])), chosen]
+        )
+    return head, rows
+
+
+def _done(stage: Stage, key: str) -> list[float]:
+    records = [use.folder.done for use in stage.uses]
+    return [float(record[key]) for record in records if record is not None and record.get(key) is not None]
+
+
+def settings(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Return heading and rows of the parameters that are not the same in all stages."""
+    given = {
+        stage.name: {
+            key.removeprefix(f"{stage.name}."): _shown(value)
+            for key, value in stage.record.get("parameters", {}).items()
+        }
+        for stage in summary.stages
+    }
+    names = list(dict.fromkeys(key for values in given.values() for key in values))
+    rows = [[name, *(values.get(name, MISSING) for values in given.values())] for name in names]
+    return ["Parameter", *given], [row for row in rows if len(set(row[1:])) > 1]
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def origin(execution: Execution) -> dict[str, str]:
+    """Return where the numbers come from: execution, command, commit, machine, versions."""
+    mlruns = execution.uses[0].folder.path.parent.parent if execution.uses else None
+    tracked = (read_json(mlruns / "tracking" / f"{execution.id}.json") or {}) if mlruns is not None else {}
+    known = tracked.get("tags", {}) | execution.record.get("provenance", {})
+    started, ended = _time(execution.started), _time(execution.ended)
+    facts = {"Execution": execution.id, "Status": execution.status.lower()}
+    facts["Started"] = f"{started:%Y-%m-%d %H:%M} UTC" if started else "not recorded"
+    if started and ended:
+        facts["Took"] = f"{(ended - started).total_seconds():.0f} s"
+    for key in ("command", "commit", "machine"):
+        facts[key.capitalize()] = str(known.get(key, "not recorded"))
+    versions = {key.removeprefix("version."): value for key, value in known.items() if key.startswith("version.")}
+    facts["Versions"] = ", ".join(f"{name} {value}" for name, value in versions.items()) or "not recorded"
+    facts["Seeds"] = ", ".join(str(seed) for seed in sorted({use.seed for use in execution.uses})) or MISSING
+    reused = sum(use.reused for use in execution.uses)
+    facts["Trained"] = f"{len(execution.uses) - reused} stage runs, {reused} more reused from earlier executions"
+    facts["Evaluation"] = execution.evaluation or "not recorded"
+    return facts
+
+
+def _time(value: float | str | None) -> datetime | None:
+    """Read milliseconds since 1970, or an ISO date."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return datetime.fromtimestamp(value / 1000, UTC)

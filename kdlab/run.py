@@ -1,0 +1,207 @@
+"""Running an experiment: its stages in order, each reused, resumed or trained, and all of it tracked."""
+
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import strftime, time_ns
+from types import FrameType
+from typing import Any
+
+import torch
+
+from kdlab.errors import Interrupted, StageError
+from kdlab.experiment import Experiment
+from kdlab.options import Options
+from kdlab.progress import Progress, Show
+from kdlab.rehearsal import rehearse_stages
+from kdlab.report.report import Report, report
+from kdlab.scoring import test
+from kdlab.stage_folder import read_json, write_json
+from kdlab.stage_process import train_in_group
+from kdlab.tracking.tracker import Tracker
+from kdlab.training import Job, train
+from kdlab.workshop import Planned, Workshop, plans
+
+#: Evaluation that costs more than this share of a stage's time is worth a remark.
+EVALUATION_SHARE = 0.25
+
+
+@dataclass
+class Outcome:
+    """What an execution did: its id, every stage and seed with its folder, the report, the page that compares them."""
+
+    execution: str
+    planned: list[Planned]
+    report: Report
+    link: str | None
+
+
+@dataclass
+class Ledger:
+    """The record of one execution in ``mlruns/executions/<id>.json``."""
+
+    mlruns: Path
+    experiment: Experiment
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    started: int = field(default_factory=lambda: time_ns() // 10**6)
+    id: str = field(default_factory=lambda: f"{strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
+
+    def write(self, status: str) -> None:
+        """Bring the record up to date."""
+        ended = None if status == "RUNNING" else time_ns() // 10**6
+        record = {
+            "id": self.id,
+            "experiment": self.experiment.name,
+            "started": self.started,
+            "ended": ended,
+            "status": status,
+            "stages": self.stages,
+            "config": self.experiment.resolved,
+            "evaluation": self.experiment.evaluation_hash(),
+        }
+        write_json(self.mlruns / "executions" / f"{self.id}.json", record)
+
+
+def run(experiment: Experiment, options: Options, testing: bool = True) -> Outcome:
+    """Bring every stage to its end, reusing what is done, and track it.
+
+    Raises:
+        ConfigurationError: If something does not fit; before anything has trained where it can be known.
+        Interrupted: At Ctrl-C or SIGTERM; the same call goes on from there.
+    """
+    check_writable(options.mlruns)
+    check_accelerator(options)
+    workshop = Workshop(experiment, options)
+    planned = plans(workshop)
+    unfinished = list(dict.fromkeys(p.stage for p in planned if not p.trained or p.stage in options.fresh))
+    rehearse_stages(workshop, unfinished)
+    execution = Ledger(options.mlruns, experiment)
+    execution.stages = [
+        {
+            "stage": p.stage,
+            "seed": p.seed,
+            "fingerprint": p.folder.fingerprint,
+            "evaluation": p.evaluation,
+            "reused": p.trained,
+        }
+        for p in planned
+    ]
+    execution.write("RUNNING")
+    tracker = Tracker(options.mlruns, experiment.name)
+    tracker.begin(execution.id, experiment.resolved)
+    status = "FAILED"
+    try:
+        with terminable(), Progress(planned, experiment) as progress:
+            for one in planned:
+                _bring_to_end(workshop, one, tracker, progress.of(one), testing)
+        status = "FINISHED"
+    except (Interrupted, KeyboardInterrupt) as stop:
+        status = "KILLED"
+        raise Interrupted from stop
+    finally:
+        execution.write(status)
+        if status != "FINISHED":
+            tracker.end(status)
+    written = report(options.mlruns, experiment.name, execution.id)
+    tracker.end(status, written.summary, [written.html, written.markdown])
+    return Outcome(execution.id, planned, written, tracker.link())
+
+
+def _bring_to_end(workshop: Workshop, planned: Planned, tracker: Tracker, show: Show, testing: bool) -> None:
+    """Train and test one stage under its lock, unless somebody already has."""
+    folder, options = planned.folder, workshop.options
+    with folder.locked():
+        if planned.stage in options.fresh:
+            folder.clear()
+        if not planned.trained:
+            job = workshop.job(planned)
+            describe(job, planned)
+            status = "FAILED"
+            try:
+                if options.devices > 1:
+                    train_in_group(job, lambda: tracker.sync(folder.path))
+                else:
+                    train(job, lambda: tracker.sync(folder.path), [show])
+                status = "FINISHED"
+            except (Interrupted, KeyboardInterrupt):
+                status = "KILLED"
+                raise
+            finally:
+                if status != "FINISHED":
+                    tracker.finish(folder.path, status)
+            warn_of_costly_evaluation(planned)
+        if testing and not planned.tested:
+            test(workshop.job(planned), planned.evaluation)
+    tracker.finish(folder.path)
+    show.finished()
+
+
+def warn_of_costly_evaluation(planned: Planned) -> None:
+    """Say it where scoring took more than a quarter of the training's time."""
+    done = planned.folder.done or {}
+    share = done.get("evaluation_seconds", 0.0) / max(done.get("seconds", 0.0), 1e-9)
+    if share > EVALUATION_SHARE and done["seconds"] > 10:
+        print(
+            f"{planned.stage} seed {planned.seed}: evaluation took {share:.0%} of its {done['seconds']:.0f} s; "
+            f"a smaller evaluate.probe, fewer metrics or trainer.check_val_every_n_epoch would save most of it",
+            flush=True,
+        )
+
+
+def describe(job: Job, planned: Planned) -> None:
+    """Write ``stage.json``: what this folder is."""
+    path = job.folder.path / "stage.json"
+    begun = read_json(path) or {}
+    stage = job.experiment.stages[job.stage]
+    record = {
+        "experiment": job.experiment.name,
+        "stage": job.stage,
+        "seed": job.seed,
+        "fingerprint": job.folder.fingerprint,
+        "config": job.experiment.resolved["stages"][job.stage],
+        "parameters": job.experiment.parameters(job.stage),
+        "teacher": planned.needs[0] if len(planned.needs) == 1 else list(planned.needs) or None,
+        "kind": str(stage.module["class_path"]).rpartition(".")[2],
+        # A stage that goes on is the stage that began: MLflow knows its run by this.
+        "created": begun.get("created", time_ns() // 10**6),
+    }
+    write_json(path, record)
+
+
+def check_writable(mlruns: Path) -> None:
+    """Refuse a folder that cannot be written before anything is done."""
+    try:
+        (mlruns / "stages").mkdir(parents=True, exist_ok=True)
+        probe = mlruns / "stages" / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StageError(f"cannot write to {mlruns} ({error.strerror}); choose another folder with MLRUNS=…") from error
+
+
+def check_accelerator(options: Options) -> None:
+    """Refuse a GPU that is not there."""
+    if options.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise StageError("a GPU was asked for, and torch sees none here; use --accelerator cpu, or auto")
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM stops like Ctrl-C, so that runs are closed and the stage can go on later."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread, as in somebody's notebook or test
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,82 @@
+"""Training one stage on several devices: a group of child processes, whose ranks decide nothing and hold no lock.
+
+``python -m kdlab.stage_process REQUEST.json`` is rank 0; Lightning starts the other ranks by the same command.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import Interrupted, StageError
+from kdlab.options import Options
+from kdlab.stage_folder import write_json
+
+if TYPE_CHECKING:
+    from kdlab.training import Job
+
+#: How often the parent looks what the children have committed, in seconds.
+PATIENCE = 1.0
+INTERRUPTED = 130
+
+
+def train_in_group(job: "Job", on_commit: Callable[[], None]) -> None:
+    """Train a stage in child processes and show what they commit; the caller holds the folder's lock.
+
+    Raises:
+        StageError: If the group fails; the message is the last line that it wrote.
+        Interrupted: If the group was told to stop.
+    """
+    folder, experiment = job.folder, job.experiment
+    request, log = folder.path / "request.json", folder.path / "ranks.log"
+    asked = {"stage": job.stage, "seed": job.seed, "file": str(experiment.path.resolve())}
+    asked |= {"overrides": list(experiment.overrides), "quick": experiment.quick}
+    write_json(request, {**asked, "options": asdict(job.options)})
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "kdlab.stage_process", str(request)]
+        group = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while group.poll() is None:
+                try:
+                    group.wait(PATIENCE)
+                except subprocess.TimeoutExpired:
+                    on_commit()
+        finally:
+            if group.poll() is None:
+                group.terminate()
+                group.wait()
+    request.unlink()
+    if group.returncode == INTERRUPTED:
+        raise Interrupted
+    if group.returncode != 0 or folder.done is None:
+        said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["nothing was said"]
+        raise StageError(f"stage {job.stage!r} failed on {job.options.devices} devices: {said[-1]} (all of it: {log})")
+    log.unlink()
+
+
+def main(request: Path) -> int:
+    """One rank: build what the request names, and train it."""
+    from kdlab.experiment import read
+    from kdlab.training import train
+    from kdlab.workshop import Workshop
+
+    asked = json.loads(request.read_text())
+    options = Options(**asked["options"])
+    options = replace(options, mlruns=Path(options.mlruns))
+    try:
+        workshop = Workshop(read(Path(asked["file"]), asked["overrides"], asked["quick"]), options)
+        train(workshop.job(workshop.planned(asked["stage"], asked["seed"])), lambda: None, [])
+    except Interrupted:
+        return INTERRUPTED
+    except ConfigurationError as error:
+        print(error, flush=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

