@@ -28,6 +28,8 @@ from kdlab.workshop import Planned, Workshop, plans
 
 #: Evaluation that costs more than this share of a stage's time is worth a remark.
 EVALUATION_SHARE = 0.25
+#: Seconds of training of a stage, all seeds together, from which on it is worth one.
+WORTH_SAVING = 30.0
 
 
 @dataclass
@@ -106,6 +108,11 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
         execution.write(status)
         if status != "FINISHED":
             tracker.end(status)
+    remark = remark_on_evaluation(
+        [one for one, was in zip(planned, execution.stages, strict=True) if not was["reused"]]
+    )
+    if remark is not None:
+        print(remark, flush=True)
     written = report(options.mlruns, experiment.name, execution.id)
     tracker.end(status, written.summary, [written.html, written.markdown])
     return Outcome(execution.id, planned, written, tracker.link())
@@ -133,23 +140,28 @@ def _bring_to_end(workshop: Workshop, planned: Planned, tracker: Tracker, show: 
             finally:
                 if status != "FINISHED":
                     tracker.finish(folder.path, status)
-            warn_of_costly_evaluation(planned)
         if testing and not planned.tested:
             test(workshop.job(planned), planned.evaluation)
     tracker.finish(folder.path)
     show.finished()
 
 
-def warn_of_costly_evaluation(planned: Planned) -> None:
-    """Say it where scoring took more than a quarter of the training's time."""
-    done = planned.folder.done or {}
-    share = done.get("evaluation_seconds", 0.0) / max(done.get("seconds", 0.0), 1e-9)
-    if share > EVALUATION_SHARE and done["seconds"] > 10:
-        print(
-            f"{planned.stage} seed {planned.seed}: evaluation took {share:.0%} of its {done['seconds']:.0f} s; "
-            f"a smaller evaluate.probe, fewer metrics or trainer.check_val_every_n_epoch would save most of it",
-            flush=True,
-        )
+def remark_on_evaluation(planned: list[Planned]) -> str | None:
+    """A line where scoring took more than a quarter of the training's time; None where it did not."""
+    seconds: dict[str, tuple[float, float]] = {}
+    for one in planned:
+        done = one.folder.done or {}
+        before = seconds.get(one.stage, (0.0, 0.0))
+        spent = (float(done.get("evaluation_seconds", 0.0)), float(done.get("seconds", 0.0)))
+        seconds[one.stage] = (before[0] + spent[0], before[1] + spent[1])
+    shares = {stage: scored / whole for stage, (scored, whole) in seconds.items() if whole > WORTH_SAVING}
+    costly = [f"{stage} {share:.0%}" for stage, share in shares.items() if share > EVALUATION_SHARE]
+    if not costly:
+        return None
+    return (
+        f"evaluation took much of the training time ({', '.join(costly)}); a smaller evaluate.probe, fewer metrics "
+        f"or trainer.check_val_every_n_epoch would save most of it"
+    )
 
 
 def describe(job: Job, planned: Planned) -> None:
