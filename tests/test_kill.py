@@ -53,7 +53,7 @@ def test_a_run_that_is_killed_ten_times_ends_as_if_nothing_had_been(tmp_path: Pa
     assert undisturbed.returncode == 0, said
     seconds = time.monotonic() - started
 
-    draw = random.Random(0)  # noqa: S311
+    draw = random.Random(0)
     for _ in range(KILLS):
         process = start(tmp_path / "killed")
         try:

@@ -1,7 +1,6 @@
 """The breast cancer table that comes with scikit-learn."""
 
 import torch
-from sklearn.datasets import load_breast_cancer
 from torch import Tensor
 
 from kdlab.data.base import DataModule
@@ -18,6 +17,9 @@ class BreastCancer(DataModule):
 
     def load(self) -> dict[str, dict[str, Tensor]]:
         """Read the wheel's own file and draw the split."""
+        # A second of import that only those pay who load these data.
+        from sklearn.datasets import load_breast_cancer
+
         table = load_breast_cancer()
         self.class_names = [str(name) for name in table.target_names]
         self.feature_names = [str(name) for name in table.feature_names]

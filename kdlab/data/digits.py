@@ -1,7 +1,6 @@
 """Handwritten digits that come with scikit-learn."""
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from kdlab.data.base import DataModule
@@ -17,6 +16,9 @@ class Digits(DataModule):
 
     def load(self) -> dict[str, dict[str, Tensor]]:
         """Read the wheel's own file and draw the split."""
+        # A second of import that only those pay who load these data.
+        from sklearn.datasets import load_digits
+
         digits = load_digits()
         target = torch.from_numpy(digits.target).long()
         tensors = {"inputs": torch.from_numpy(digits.images).float().unsqueeze(1) / 16, "target": target}
