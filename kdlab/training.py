@@ -16,11 +16,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException  # 
 from torch import Tensor
 
 from kdlab.callbacks.evaluate import Evaluate, Measure
-from kdlab.callbacks.life import Journal, Life, exported
+from kdlab.callbacks.life import Journal, Life, Scored, exported
 from kdlab.callbacks.standard import standard_measures
 from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
-from kdlab.errors import Interrupted, StageError
+from kdlab.errors import DivergedError, Interrupted, StageError
 from kdlab.experiment import Experiment
 from kdlab.modules.joint import Joint
 from kdlab.modules.supervised import Supervised
@@ -114,7 +114,8 @@ def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Cal
         module = job.build()
         evaluate, journal = job.evaluate(module), Journal(folder)
         higher = direction(stage.monitor, evaluate)
-        life = Life(folder, journal, stage.monitor, higher, CHECKPOINT_SECONDS, on_commit)
+        scored = Scored()
+        life = Life(folder, journal, scored, stage.monitor, higher, CHECKPOINT_SECONDS, on_commit)
         arguments = job.experiment.trainer_arguments(job.stage)
         if arguments.get("max_epochs") == 0:
             save_weights(folder.weights, exported(module))
@@ -122,7 +123,7 @@ def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Cal
             write_json(folder.path / "done.json", untrained)
             return
         trainer = make_trainer(
-            job, [evaluate, *job.experiment.callbacks(job.stage), life, *callbacks], logger=journal, **arguments
+            job, [evaluate, scored, *job.experiment.callbacks(job.stage), life, *callbacks], logger=journal, **arguments
         )
         before = job.teacher.state_hash() if job.teacher is not None else None
         fit(trainer, module, job.arranged_data(module), folder)
@@ -153,7 +154,7 @@ def fit(trainer: lightning.Trainer, module: lightning.LightningModule, data: Any
 def finish(folder: StageFolder, life: Life, trainer: lightning.Trainer, journal: Journal, evaluate: Evaluate) -> None:
     """Write what outlives the training, in an order in which a kill at any moment leaves a resumable folder."""
     if life.best_score is None:
-        raise StageError(f"{life.monitor} was never a number; the training diverged, lower the learning rate")
+        raise DivergedError(f"{life.monitor} was never a number; the training diverged, lower the learning rate")
     save_weights(folder.weights, life.best_weights())
     folder.commit(journal.size())
     done = {

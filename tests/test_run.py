@@ -12,12 +12,14 @@ import kdlab.training
 from kdlab.callbacks.life import Life
 from kdlab.configuration.errors import ConfigurationError
 from kdlab.experiment import read
+from kdlab.models.mlp import MLP
 from kdlab.options import Options
 from kdlab.rehearsal import rehearse
 from kdlab.run import Outcome, run
 from kdlab.stage_folder import StageFolder
 from kdlab.weights import load_weights
 from kdlab.workshop import Planned, plan
+from tests.data.made_up import MadeUp
 from tests.experiments import content, written
 
 
@@ -233,3 +235,20 @@ def test_a_monitor_that_nobody_logs_is_refused_before_training(tmp_path: Path) -
     with pytest.raises(ConfigurationError, match=r"monitor 'val/acuracy'"):
         ran(written(tmp_path, stages=stages), tmp_path / "mlruns")
     assert not list((tmp_path / "mlruns" / "stages").glob("*/done.json"))
+
+
+def test_averaged_weights_are_kept_where_they_were_scored(tmp_path: Path) -> None:
+    stages = content()["stages"]
+    averaging = "lightning.pytorch.callbacks.EMAWeightAveraging"
+    stages["baseline"]["callbacks"] = [{"class_path": averaging, "init_args": {"decay": 0.5}}]
+    path = written(tmp_path, stages={"baseline": stages["baseline"]})
+    (one,) = ran(path, tmp_path / "mlruns", ["seeds=[0]"]).planned
+    assert one.folder.done is not None
+    data = MadeUp(classes=3, batch_size=16)
+    model = MLP(inputs=64, classes=3, hidden=[8])
+    kept = load_weights(one.folder.weights)
+    model.load_state_dict({name.removeprefix("model."): value for name, value in kept.items()})
+    data.setup()
+    target = data.splits["val"]["target"]
+    accuracy = (model(data.splits["val"]["inputs"]).argmax(1) == target).double().mean()
+    assert one.folder.done["best"] == pytest.approx(float(accuracy))

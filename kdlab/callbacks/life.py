@@ -8,6 +8,7 @@ from time import monotonic, time_ns
 from typing import Any
 
 import lightning.pytorch as lightning
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
@@ -62,6 +63,25 @@ class Journal(Logger):
             os.truncate(self._path, size)
 
 
+class Scored(lightning.Callback):
+    """Holds the weights that were scored, where Lightning puts averaged ones in for the validation only.
+
+    It stands before the averaging callback, which takes them out again, while ``Life`` stands behind all others.
+    """
+
+    def __init__(self) -> None:
+        self._weights: dict[str, Tensor] | None = None
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Copy them if they are about to be changed."""
+        averaging = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        self._weights = {n: v.detach().clone() for n, v in exported(pl_module).items()} if averaging else None
+
+    def weights(self, module: lightning.LightningModule) -> dict[str, Tensor]:
+        """The weights of the last validation."""
+        return exported(module) if self._weights is None else self._weights
+
+
 class Life(lightning.Callback):
     """Keeps the best weights by the monitored metric, earliest on ties, and checkpoints to resume from.
 
@@ -72,6 +92,7 @@ class Life(lightning.Callback):
     Args:
         folder: where everything goes.
         journal: the logger of the same trainer.
+        scored: says which weights were validated.
         monitor: the metric that chooses the epoch.
         higher_is_better: its direction.
         seconds: least time between two checkpoints.
@@ -82,12 +103,13 @@ class Life(lightning.Callback):
         self,
         folder: StageFolder,
         journal: Journal,
+        scored: Scored,
         monitor: str,
         higher_is_better: bool,
         seconds: float,
         on_commit: Callable[[], None],
     ) -> None:
-        self._folder, self._journal = folder, journal
+        self._folder, self._journal, self._scored = folder, journal, scored
         self.monitor, self._sign = monitor, 1.0 if higher_is_better else -1.0
         self._seconds, self._on_commit = seconds, on_commit
         self.best_score: float | None = None
@@ -111,7 +133,7 @@ class Life(lightning.Callback):
         if better and score == score:
             self.best_score, self.best_epoch = score, trainer.current_epoch
             if trainer.is_global_zero:
-                save_weights(self._best_path(), exported(pl_module))
+                save_weights(self._best_path(), self._scored.weights(pl_module))
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Training time counts from here."""
