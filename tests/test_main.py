@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import time
@@ -193,3 +194,10 @@ def test_a_plan_says_why_and_for_how_long(tmp_path: Path) -> None:
     assert next(lines(planned[2:3], {"student": {"student.alpha": 0.5}}, "e", tmp_path)).endswith(
         "trained: its teacher, code, data or weights changed, about 5 min"
     )
+
+
+def test_a_list_names_what_can_stand_alone_and_not_what_serves_it(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["list"])
+    names = set(re.findall(r"^  (\w+)\(", capsys.readouterr().out, re.MULTILINE))
+    assert {"SoftTargets", "Standardised", "Digits", "ConvNet", "MaxSensitivity", "DeletionAUC", "GradCam"} <= names
+    assert not names & {"Projector", "TensorLoader", "ResidualBlock", "PerSample", "Removal", "Learned", "Means"}

@@ -4,6 +4,7 @@ import argparse
 import shutil
 import textwrap
 
+from kdlab.commands.family import members
 from kdlab.configuration.errors import ConfigurationError, listing, suggestion
 from kdlab.configuration.sources import KINDS, ClassSource, folder_classes, package_classes
 
@@ -17,7 +18,7 @@ def show(asked: argparse.Namespace) -> None:
     own = folder_classes(asked.own) if asked.own.is_dir() else []
     width = min(shutil.get_terminal_size((120, 24)).columns, 120)
     for kind in KINDS if asked.kind is None else (asked.kind,):
-        classes = [source for source in package_classes() if source.kind == kind]
+        classes = members(kind, [source for source in package_classes() if source.kind == kind])
         further = [source for source in own if source.kind == kind]
         if classes or further:
             print(f"{kind}:")
