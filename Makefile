@@ -6,6 +6,12 @@
 #? FRESH    train these stages again although they are finished: FRESH=student
 #? SEEDS    how many seeds, or which, instead of the file's: SEEDS=3, SEEDS=0,4
 #? DEVICES  devices a stage trains on: DEVICES=2
+#? TRIALS   completed and pruned trials of a sweep, in all: TRIALS=40
+#? WORKERS  processes that share a sweep's trials, or an experiment's stages and seeds: WORKERS=4
+#? TIMEOUT  begin no trial after this time: TIMEOUT=2h
+#? STUDY    name of a sweep's study, instead of the file's: STUDY=digits-2
+#? STORAGE  Optuna's storage, shared by machines: STORAGE=postgresql://host/name
+#? KEEP     trials whose stages are kept: KEEP=best:5, KEEP=all
 #? MLRUNS   folder of stages, MLflow's and Optuna's records: MLRUNS=mlruns
 #? JOBS     processes of `make test`: JOBS=2
 #? ARGS     anything else, passed on as it is: make test ARGS="-k teacher"
@@ -20,19 +26,29 @@ folder = $(if $(MLRUNS),--mlruns '$(MLRUNS)')
 options = $(foreach s,$(SET),--set '$(s)') $(foreach s,$(ONLY),--only '$(s)') $(foreach s,$(FRESH),--fresh '$(s)') \
 	$(if $(SEEDS),--seeds '$(SEEDS)') $(if $(DEVICES),--devices '$(DEVICES)') $(folder) $(ARGS)
 
+study = $(if $(STUDY),--study '$(STUDY)') $(if $(STORAGE),--storage '$(STORAGE)') $(folder) $(ARGS)
+search = $(foreach s,$(SET),--set '$(s)') $(if $(TRIALS),--trials '$(TRIALS)') $(if $(WORKERS),--workers '$(WORKERS)') \
+	$(if $(TIMEOUT),--timeout '$(TIMEOUT)') $(if $(KEEP),--keep '$(KEEP)') $(study)
+
 .DEFAULT_GOAL := help
-.PHONY: setup experiment rehearse sweep ui report test test-all check bench clean help .named
+.PHONY: setup experiment rehearse sweep sweep-report dashboard ui report test test-all check bench clean help .named
 
 setup: $(VENV)/.stamp ## make .venv with the proven versions (every target does this by itself)
 
 experiment: .named $(VENV)/.stamp ## run experiments/NAME.yaml: teacher, baseline, student, joint; NAME=digits
-	$(run) kdlab run experiments/$(NAME).yaml $(options)
+	$(run) kdlab run experiments/$(NAME).yaml $(options) $(if $(WORKERS),--workers '$(WORKERS)')
 
 rehearse: .named $(VENV)/.stamp ## one batch of every stage, nothing logged; NAME=digits
 	$(run) kdlab rehearse experiments/$(NAME).yaml $(options)
 
 sweep: .named $(VENV)/.stamp ## search what experiments/NAME.sweep.yaml names; NAME=digits
-	$(run) kdlab sweep experiments/$(NAME).yaml $(options)
+	$(run) kdlab sweep experiments/$(NAME).sweep.yaml $(search)
+
+sweep-report: .named $(VENV)/.stamp ## write the report of a sweep again; NAME=digits
+	$(run) kdlab sweep-report experiments/$(NAME).sweep.yaml $(study)
+
+dashboard: .named $(VENV)/.stamp ## open optuna-dashboard on a sweep's study; NAME=digits
+	$(run) kdlab dashboard experiments/$(NAME).sweep.yaml $(study)
 
 ui: $(VENV)/.stamp ## open MLflow on what was run
 	$(run) kdlab ui $(folder) $(ARGS)
@@ -60,7 +76,7 @@ clean: ## remove .venv and caches; what was run stays in mlruns/
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST); sed -n 's/^#? /  /p' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST); sed -n 's/^#? /  /p' $(MAKEFILE_LIST)
 
 .named:
 	@test -n "$(NAME)" || { echo "usage: make $(firstword $(MAKECMDGOALS)) NAME=digits" >&2; exit 2; }

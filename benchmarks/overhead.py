@@ -8,12 +8,9 @@ median over rounds of kdlab's time a step by the other's in the same round.
 
 import argparse
 import logging
-import os
-import platform
 import shlex
 import statistics
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +22,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.measuring import machine, now
 from kdlab.data.loader import ShuffledLoader
 from kdlab.models.conv_net import ConvNet
 from kdlab.models.mlp import MLP
@@ -38,11 +36,6 @@ Batch = dict[str, Tensor]
 Loss = Callable[[Batch, Tensor], Tensor]
 #: Trains for so many steps and returns the seconds a step.
 Side = Callable[[int], float]
-
-
-def now() -> float:
-    """Wall time; with one thread the process's own CPU time, which other programs on the machine do not lengthen."""
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 @dataclass(frozen=True)
@@ -227,13 +220,6 @@ def row(comparison: Comparison, times: tuple[list[float], list[float]]) -> list[
     return [comparison.name, comparison.other, kdlab, other, f"{statistics.median(ratios):.2f}", spread]
 
 
-def machine() -> str:
-    return (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-        f"Python {platform.python_version()}, torch {torch.__version__}, lightning {L.__version__}"
-    )
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead")
@@ -249,7 +235,15 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
-    table = Table("training step", "beside", "kdlab ms", "other ms", "ratio", "half of the rounds", title=machine())
+    table = Table(
+        "training step",
+        "beside",
+        "kdlab ms",
+        "other ms",
+        "ratio",
+        "half of the rounds",
+        title=machine("lightning"),
+    )
     for comparison in comparisons(10 * arguments.steps):
         steps = arguments.steps if comparison.name.startswith("conv") else 10 * arguments.steps
         table.add_row(*row(comparison, measure(comparison, arguments.rounds, steps)))

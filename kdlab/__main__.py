@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from kdlab.commands import experiments, listing, results
+from kdlab.commands import experiments, listing, results, spreading, sweeps
 from kdlab.configuration.errors import ConfigurationError, first_line
 from kdlab.errors import Interrupted
 
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     for name, command, text in (
-        ("run", experiments.run, "train, evaluate and report every stage; finished stages are reused"),
+        ("run", spreading.run, "train, evaluate and report every stage; finished stages are reused"),
         ("plan", experiments.plan, "say what would be trained or reused, and why"),
         ("rehearse", experiments.rehearse, "run one batch of every stage and log nothing"),
     ):
@@ -71,9 +71,53 @@ def _parser() -> argparse.ArgumentParser:
         _add_experiment(stages)
         _add_choices(stages)
         stages.set_defaults(command=command)
+        if name == "run":
+            stages.add_argument(
+                "--workers", type=_count, default=1, metavar="N", help="stages and seeds that train at a time"
+            )
+            _add_per_gpu(stages)
     show = add("show", "print the experiment with all defaults filled in")
     _add_experiment(show)
     show.set_defaults(command=experiments.show)
+
+    sweep = add("sweep", "search what a sweep's file names, and test the best")
+    _add_experiment(sweep, "the sweep, such as experiments/digits.sweep.yaml")
+    _add_study(sweep)
+    _add_search(sweep)
+    sweep.add_argument("--workers", type=_count, metavar="N", help="processes on this machine (one, or one a GPU)")
+    _add_per_gpu(sweep)
+    sweep.add_argument(
+        "--finalists", type=_count, metavar="N", help="best trials that are tested (1; 3 of a Pareto front)"
+    )
+    sweep.add_argument("--untested", action="store_true", help="leave the best trials untested")
+    sweep.set_defaults(command=sweeps.sweep)
+    worker = add("worker", "take trials of a sweep, one after the other; sweep starts these, a cluster may as well")
+    _add_experiment(worker, "the sweep, such as experiments/digits.sweep.yaml")
+    _add_study(worker)
+    _add_search(worker)
+    for name, kind in (("--until", float), ("--parent", str)):
+        worker.add_argument(name, type=kind, help=argparse.SUPPRESS)
+    worker.add_argument("--launched", action="store_true", help=argparse.SUPPRESS)
+    worker.set_defaults(command=sweeps.worker)
+    helper = commands.add_parser("helper")  # started by `run --workers`, listed nowhere
+    _add_experiment(helper)
+    _add_choices(helper)
+    helper.set_defaults(command=spreading.helper, debug=False)
+    swept = add("sweep-report", "write the report of a sweep from what its study has")
+    _add_experiment(swept, "the sweep, such as experiments/digits.sweep.yaml")
+    _add_study(swept)
+    swept.set_defaults(command=sweeps.report, accelerator="cpu")
+    clean = add("clean", "show what lies in mlruns that nothing finished refers to, and free it")
+    clean.add_argument("--free", action="store_true", help="delete it")
+    clean.add_argument("--trials", action="store_true", help="stages that only trials of sweeps refer to, too")
+    clean.add_argument("--caches", action="store_true", help="cached soft labels, too")
+    _add_mlruns(clean)
+    clean.set_defaults(command=sweeps.clean)
+    dashboard = add("dashboard", "open optuna-dashboard on a sweep's study")
+    dashboard.add_argument("file", type=Path, metavar="FILE", help="the sweep, such as experiments/digits.sweep.yaml")
+    _add_study(dashboard)
+    dashboard.add_argument("--port", type=int, default=8080, help="port of the pages (%(default)s)")
+    dashboard.set_defaults(command=sweeps.dashboard)
 
     listed = add("list", "list the models, losses, explainers, metrics and data sets there are, with their arguments")
     listed.add_argument("kind", nargs="?", help="one kind alone, such as losses")
@@ -91,8 +135,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_experiment(command: argparse.ArgumentParser) -> None:
-    command.add_argument("file", type=Path, metavar="FILE", help="the experiment, such as experiments/digits.yaml")
+def _add_experiment(
+    command: argparse.ArgumentParser, what: str = "the experiment, such as experiments/digits.yaml"
+) -> None:
+    command.add_argument("file", type=Path, metavar="FILE", help=what)
     command.add_argument(
         "--set",
         nargs="+",
@@ -104,6 +150,32 @@ def _add_experiment(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quick", action="store_true", help="apply the overrides under the file's key quick")
 
 
+def _add_per_gpu(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--per-gpu", type=_count, default=1, metavar="N", help="workers that share a GPU (%(default)s)"
+    )
+
+
+def _add_study(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--study", metavar="NAME", help="name of the study (the file's)")
+    command.add_argument(
+        "--storage",
+        default=os.environ.get("KDLAB_STORAGE"),
+        metavar="URL",
+        help="Optuna's storage, or KDLAB_STORAGE (a database inside mlruns)",
+    )
+    _add_mlruns(command)
+
+
+def _add_search(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--trials", type=_count, metavar="N", help="completed and pruned trials in all (the file's)")
+    command.add_argument("--timeout", type=sweeps.seconds, metavar="TIME", help="begin no trial after 90s, 30m or 2h")
+    command.add_argument(
+        "--keep", default="best:5", metavar="best:N|all", help="trials whose stages are kept (%(default)s)"
+    )
+    command.add_argument("--accelerator", choices=("cpu", "gpu", "auto"), default="auto", help="kind of device (auto)")
+
+
 def _add_choices(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--only", type=_names, action="extend", default=[], metavar="STAGE", help="these stages, and those they need"
@@ -112,7 +184,7 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
         "--fresh", type=_names, action="extend", default=[], metavar="STAGE", help="train these stages again"
     )
     command.add_argument("--seeds", type=_seeds, metavar="SEEDS", help="0,1 for these seeds, 3 for how many")
-    command.add_argument("--devices", type=_devices, default=1, metavar="N", help="devices that train one stage")
+    command.add_argument("--devices", type=_count, default=1, metavar="N", help="devices that train one stage")
     command.add_argument("--accelerator", choices=("cpu", "gpu", "auto"), default="auto", help="kind of device (auto)")
     _add_mlruns(command)
 
@@ -138,7 +210,7 @@ def _seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(number) for number in numbers))
 
 
-def _devices(text: str) -> int:
+def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)

@@ -41,7 +41,8 @@ def costs(
         target = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
         values["explanation_ms"] = _milliseconds(lambda: explainer.attribute(inputs, target), 5) / len(inputs)
     if learned is not None:
-        values["explainer_parameters"] = float(sum(p.numel() for p in learned.parameters()))
+        # An average of the student that an explainer keeps is no parameter of the explanation.
+        values["explainer_parameters"] = float(sum(p.numel() for p in learned.parameters() if p.requires_grad))
         values["explainer_ms"] = _milliseconds(lambda: learned(inputs), 5) / len(inputs)
         if isinstance(learned, Attribution):
             target = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)

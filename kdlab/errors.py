@@ -7,5 +7,9 @@ class StageError(ConfigurationError):
     """A stage cannot be built, resumed or scored; the message is one line for the user."""
 
 
+class DivergedError(StageError):
+    """A training that ended in NaN: the settings are to blame, not the experiment."""
+
+
 class Interrupted(Exception):
     """Somebody asked the program to stop, by Ctrl-C or SIGTERM; what has been trained is kept."""

@@ -16,7 +16,7 @@ from kdlab.configuration.structure import Outline, StageConfig
 
 if TYPE_CHECKING:
     import lightning.pytorch as lightning
-    from torch import nn
+    from torch import Tensor, nn
     from torchmetrics import Metric
 
     from kdlab.configuration.checked import Checked
@@ -97,9 +97,23 @@ class Experiment:
         """The stages that teach this one at this seed, and the seed of each."""
         return {teacher: seed if self.stages[teacher].vary == "seed" else 0 for teacher in self.stages[stage].teachers}
 
+    def starts(self, stage: str, seed: int) -> tuple[str, int] | None:
+        """The stage whose finished model this one starts from at this seed, and the seed of it."""
+        start = self.stages[stage].start
+        return None if start is None else (start, seed if self.seeds_of(start) != [0] else 0)
+
     def parameters(self, stage: str) -> dict[str, str | float | int]:
         """Flat parameters by the names users compare by: ``student.alpha``, ``student.distill.soft.temperature``."""
         return flattened(stage, self.resolved)
+
+    def value(self, name: str) -> Any:  # noqa: ANN401  any YAML
+        """What stands under the name of an override, such as ``student.temperature``; defaults are filled in.
+
+        Raises:
+            ConfigurationError: If the name means nothing or several things here.
+        """
+        override = overriding.parse(f"{name}=null")
+        return overriding.current(override, self._checked.resolved(), self._checked.further())
 
     def build_data(self) -> "lightning.LightningDataModule":
         """The data module."""
@@ -109,6 +123,11 @@ class Experiment:
     def build_model(self, stage: str) -> "nn.Module":
         """The network of a stage, its weights drawn from the global generator."""
         return cast("nn.Module", self._module(stage).arguments["model"].build())
+
+    def build_combination(self, stage: str) -> "Callable[[Tensor], Tensor] | None":
+        """What makes one teacher of several for a stage; None where it does not say."""
+        node = self._checked.combines[stage]
+        return None if node is None else node.build()
 
     def build_module(self, stage: str, model: "nn.Module", teacher: object | None) -> "lightning.LightningModule":
         """The LightningModule of a stage around a model and, where the stage has one, its teacher."""
@@ -149,11 +168,11 @@ class Experiment:
         Args:
             stage: the stage; its name does not enter.
             seed: its seed.
-            needs: the fingerprint of each stage that teaches it.
+            needs: the fingerprint of each stage that teaches it, and of the one that it starts from.
         """
         config = self.stages[stage]
         resolved = dict(self.resolved["stages"][stage])
-        for left_out in ("teacher", "vary", "weights"):
+        for left_out in ("teacher", "start", "vary", "weights"):
             resolved.pop(left_out, None)
         data = self.resolved["data"]
         return _hash(
@@ -165,6 +184,7 @@ class Experiment:
                 "stage": resolved,
                 "weights": None if config.weights is None else content_hash(config.weights),
                 "needs": [needs[teacher] for teacher in config.teachers],
+                "start": None if config.start is None else needs[config.start],
                 "code": self.code_of(stage),
             }
         )
@@ -180,7 +200,9 @@ class Experiment:
         return self._checked.modules[stage]
 
     def _nodes(self, stage: str) -> list[Node]:
-        return [self._module(stage), *self._checked.callbacks[stage], *self._checked.trainers[stage].values()]
+        combine = self._checked.combines[stage]
+        own = [self._module(stage), *([] if combine is None else [combine])]
+        return [*own, *self._checked.callbacks[stage], *self._checked.trainers[stage].values()]
 
 
 def _hash(value: Mapping[str, Any]) -> str:

@@ -1,49 +1,88 @@
 """One batch through every stage: what does not fit is found before anything trains."""
 
+from lightning.pytorch import LightningModule
+from torch import nn
+
+from kdlab.callbacks.balance import gradient_norms, shares
 from kdlab.experiment import Experiment
+from kdlab.modules.supervised import Supervised
 from kdlab.options import Options
 from kdlab.randomness import address, forked
 from kdlab.scoring import network_of
 from kdlab.stage_folder import StageFolder
-from kdlab.teacher import Ensemble, Teacher
-from kdlab.training import Job, user_errors
+from kdlab.teacher import Teacher
+from kdlab.training import Job, first_batch, put, user_errors
+from kdlab.weights import load_weights
 from kdlab.workshop import Workshop
 
 
 def rehearse(experiment: Experiment, options: Options) -> list[str]:
-    """Build every stage and send one batch through it; nothing is trained or logged. Returns a line a stage."""
+    """Build every stage and send one batch through it; nothing is trained or logged.
+
+    Returns:
+        A line a stage, each followed by a line for each of its terms: value, weight, and share of the student's
+        gradient on the first batch.
+    """
     workshop = Workshop(experiment, options)
-    return rehearse_stages(workshop, list(experiment.stages))
+    return rehearse_stages(workshop, list(experiment.stages), balance=True)
 
 
-def rehearse_stages(workshop: Workshop, stages: list[str]) -> list[str]:
-    """Send one batch through some stages of an execution, with untrained teachers."""
-    experiment, lines = workshop.experiment, []
+def rehearse_stages(workshop: Workshop, stages: list[str], balance: bool = False) -> list[str]:
+    """Send one batch through some stages of an execution; the balance of their terms costs a backward pass a term."""
+    lines = []
     for name in stages:
-        seed = experiment.seeds_of(name)[0]
-        with user_errors(f"stage {name!r}"), forked(address(seed, "rehearsal")):
-            networks = {
-                teacher: experiment.build_model(teacher)
-                for teacher, _ in [*workshop.teachers_of(name, seed), *workshop.reference_of(name, seed)]
-            }
-            own = [Teacher(networks[t]) for t, _ in workshop.teachers_of(name, seed)]
-            reference = [Teacher(networks[t]) for t, _ in workshop.reference_of(name, seed)]
-            job = Job(
-                experiment,
-                name,
-                seed,
-                StageFolder(workshop.stages / "rehearsal"),
-                workshop.data,
-                _one_or_mean(own),
-                _one_or_mean(reference),
-                workshop.options,
-            )
-            module = job.build()
-            module.configure_optimizers()
+        job, module = rehearsed_job(workshop, name)
+        untrained = [t for t, at in workshop.teachers_of(name, job.seed) if not workshop.planned(t, at).trained]
+        hint = f" (with {', '.join(untrained)} still untrained)" if balance and untrained else ""
         count = sum(p.numel() for p in network_of(module).parameters())
-        lines.append(f"{name}: {type(module).__name__}, {count:,} parameters, every term reaches what it trains")
+        lines.append(f"{name}: {type(module).__name__}, {count:,} parameters, every term reaches what it trains{hint}")
+        if balance and isinstance(module, Supervised):
+            with user_errors(f"stage {name!r}"), forked(address(job.seed, "rehearsal")):
+                lines += _balance(job, module)
     return lines
 
 
-def _one_or_mean(teachers: list[Teacher]) -> Teacher | None:
-    return Ensemble(teachers) if len(teachers) > 1 else (teachers[0] if teachers else None)
+def _balance(job: Job, module: Supervised) -> list[str]:
+    """Value, weight and share of the student's gradient of each term on the first batch."""
+    terms = module.terms(module.signals(first_batch(job.arranged_data(module))), step=0)
+    found = shares(gradient_norms(terms, list(module.model.parameters())))
+    width = max(map(len, terms))
+    return [
+        f"  {name:{width}}  value {value.item():10.4g}  weight {weight:8.4g}  "
+        + (f"{float(found[name]):4.0%} of the gradient" if name in found else "not for the student")
+        for name, (weight, value) in terms.items()
+    ]
+
+
+def rehearsed_job(workshop: Workshop, name: str) -> tuple[Job, LightningModule]:
+    """A stage at its first seed and its module, which has seen one batch; unfinished teachers are untrained."""
+    experiment = workshop.experiment
+    seed = experiment.seeds_of(name)[0]
+    with user_errors(f"stage {name!r}"), forked(address(seed, "rehearsal")):
+        taught = bool(workshop.teachers_of(name, seed))
+        teachers = [Teacher(_network(workshop, *which)) for which in workshop.reference_of(name, seed)]
+        reference = workshop.as_one(name, teachers)
+        start = experiment.stages[name].start
+        job = Job(
+            experiment,
+            name,
+            seed,
+            StageFolder(workshop.stages / "rehearsal"),
+            workshop.data,
+            reference if taught else None,
+            reference,
+            workshop.options,
+            None if start is None else experiment.build_model(start).state_dict(),
+        )
+        module = job.build()
+        module.configure_optimizers()
+    return job, module
+
+
+def _network(workshop: Workshop, stage: str, seed: int) -> nn.Module:
+    """A stage's network, with its weights where it is finished."""
+    network = workshop.experiment.build_model(stage)
+    planned = workshop.planned(stage, seed)
+    if planned.trained:
+        put(network, load_weights(planned.folder.weights), f"the weights of stage {stage!r}")
+    return network

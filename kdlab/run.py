@@ -3,7 +3,7 @@
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from lightning.pytorch import Callback
 
 from kdlab.errors import Interrupted, StageError
 from kdlab.experiment import Experiment
@@ -51,13 +52,27 @@ class Ledger:
     stages: list[dict[str, Any]] = field(default_factory=list)
     started: int = field(default_factory=lambda: time_ns() // 10**6)
     id: str = field(default_factory=lambda: f"{strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
+    name: str = ""  # where it is no run of the experiment itself, but a sweep's trial
+
+    def uses(self, planned: Sequence[Planned]) -> None:
+        """Name the stages, as they are before the first is trained."""
+        self.stages = [
+            {
+                "stage": p.stage,
+                "seed": p.seed,
+                "fingerprint": p.folder.fingerprint,
+                "evaluation": p.evaluation,
+                "reused": p.trained,
+            }
+            for p in planned
+        ]
 
     def write(self, status: str) -> None:
         """Bring the record up to date."""
         ended = None if status == "RUNNING" else time_ns() // 10**6
         record = {
             "id": self.id,
-            "experiment": self.experiment.name,
+            "experiment": self.name or self.experiment.name,
             "started": self.started,
             "ended": ended,
             "status": status,
@@ -82,16 +97,7 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
     unfinished = list(dict.fromkeys(p.stage for p in planned if not p.trained or p.stage in options.fresh))
     rehearse_stages(workshop, unfinished)
     execution = Ledger(options.mlruns, experiment)
-    execution.stages = [
-        {
-            "stage": p.stage,
-            "seed": p.seed,
-            "fingerprint": p.folder.fingerprint,
-            "evaluation": p.evaluation,
-            "reused": p.trained,
-        }
-        for p in planned
-    ]
+    execution.uses(planned)
     execution.write("RUNNING")
     tracker = Tracker(options.mlruns, experiment.name)
     tracker.begin(execution.id, experiment.resolved)
@@ -99,7 +105,7 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
     try:
         with terminable(), Progress(planned, experiment) as progress:
             for one in planned:
-                _bring_to_end(workshop, one, tracker, progress.of(one), testing)
+                bring_to_end(workshop, one, tracker, progress.of(one), testing)
         status = "FINISHED"
     except (Interrupted, KeyboardInterrupt) as stop:
         status = "KILLED"
@@ -118,8 +124,15 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
     return Outcome(execution.id, planned, written, tracker.link())
 
 
-def _bring_to_end(workshop: Workshop, planned: Planned, tracker: Tracker, show: Show, testing: bool) -> None:
-    """Train and test one stage under its lock, unless somebody already has."""
+def bring_to_end(
+    workshop: Workshop,
+    planned: Planned,
+    tracker: Tracker,
+    show: Show,
+    testing: bool,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Train and test one stage under its lock, unless somebody already has; the callbacks see its training."""
     folder, options = planned.folder, workshop.options
     with folder.locked():
         if planned.stage in options.fresh:
@@ -132,7 +145,7 @@ def _bring_to_end(workshop: Workshop, planned: Planned, tracker: Tracker, show: 
                 if options.devices > 1:
                     train_in_group(job, lambda: tracker.sync(folder.path))
                 else:
-                    train(job, lambda: tracker.sync(folder.path), [show])
+                    train(job, lambda: tracker.sync(folder.path), [show, *callbacks])
                 status = "FINISHED"
             except (Interrupted, KeyboardInterrupt):
                 status = "KILLED"
@@ -177,6 +190,7 @@ def describe(job: Job, planned: Planned) -> None:
         "config": job.experiment.resolved["stages"][job.stage],
         "parameters": job.experiment.parameters(job.stage),
         "teacher": planned.needs[0] if len(planned.needs) == 1 else list(planned.needs) or None,
+        "start": planned.start,
         "kind": str(stage.module["class_path"]).rpartition(".")[2],
         # A stage that goes on is the stage that began: MLflow knows its run by this.
         "created": begun.get("created", time_ns() // 10**6),

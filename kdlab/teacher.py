@@ -67,28 +67,81 @@ class Teacher:
         return digest.hexdigest()
 
 
-class Mean(nn.Module):
-    """The mean of several networks' logits."""
+class BlackBox(Teacher):
+    """A teacher of which only predictions are known: an estimator, a remote service, a compiled model.
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    Args:
+        predict: from inputs (batch, ...) to logits or log-probabilities (batch, classes); never differentiated.
+        soft_labels: as in Teacher.
+    """
+
+    def __init__(self, predict: Callable[[Tensor], Tensor], soft_labels: SoftLabels | None = None) -> None:
+        super().__init__(Predictor(predict), soft_labels)
+
+    def logits_and_features(self, inputs: Tensor, layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
+        """Logits alone; asked for features, a ValueError says what to do."""
+        if layers:
+            raise ValueError(
+                f"the teacher is a black box and has no layers {list(layers)}; use losses of logits, or a network"
+            )
+        return self.logits({"inputs": inputs}), []
+
+    def attributions(self, inputs: Tensor, target: Tensor, explainer: Callable[[nn.Module], Attribution]) -> Tensor:
+        """Refuse: the explainers of losses need a network."""
+        raise ValueError("the teacher is a black box and cannot be explained; use losses of logits, or a network")
+
+
+class Predictor(nn.Module):
+    """A function as a network without weights."""
+
+    def __init__(self, predict: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.predict = predict
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (batch, classes), detached."""
+        return self.predict(inputs)
+
+
+def mean_of_logits(logits: Tensor) -> Tensor:
+    """Mean over the first axis of (teachers, batch, classes)."""
+    return logits.mean(dim=0)
+
+
+class Together(nn.Module):
+    """Several networks as one."""
+
+    def __init__(self, networks: Sequence[nn.Module], combine: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
+        self.combine = combine
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (batch, classes)."""
-        return torch.stack([network(inputs) for network in self.networks]).mean(dim=0)
+        return self.combine(torch.stack([network(inputs) for network in self.networks]))
 
 
 class Ensemble(Teacher):
-    """Several teachers as one: the mean of their logits, cached ones where all have them."""
+    """Several teachers as one, from cached logits where all have them.
 
-    def __init__(self, teachers: Sequence[Teacher]) -> None:
-        super().__init__(Mean([teacher.network for teacher in teachers]))
-        self._teachers = list(teachers)
+    Args:
+        teachers: what they are made of, two or more classifiers of the same classes.
+        combine: from logits (teachers, batch, classes) to logits (batch, classes), such as ``MeanOfProbabilities``.
+
+    Raises:
+        ValueError: If there are no teachers.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher], combine: Callable[[Tensor], Tensor] = mean_of_logits) -> None:
+        if not teachers:
+            raise ValueError("an ensemble needs at least one teacher")
+        super().__init__(Together([teacher.network for teacher in teachers], combine))
+        self._teachers, self._combine = list(teachers), combine
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Mean of the teachers' logits."""
-        return torch.stack([teacher.logits(batch) for teacher in self._teachers]).mean(dim=0)
+        """The teachers' logits, combined."""
+        return self._combine(torch.stack([teacher.logits(batch) for teacher in self._teachers]))
 
     def to(self, device: torch.device | str) -> Self:
         """Move all of them."""

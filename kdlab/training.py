@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -15,13 +15,14 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]  # not in __all__
 from torch import Tensor
 
-from kdlab.callbacks.evaluate import Evaluate, Measure
+from kdlab.callbacks.evaluate import Evaluate
 from kdlab.callbacks.life import Journal, Life, Scored, exported
+from kdlab.callbacks.measure import Measure
 from kdlab.callbacks.standard import standard_measures
 from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
 from kdlab.errors import DivergedError, Interrupted, StageError
-from kdlab.experiment import Experiment
+from kdlab.experiment import Experiment, StageConfig
 from kdlab.modules.joint import Joint
 from kdlab.modules.supervised import Supervised
 from kdlab.options import Options
@@ -46,6 +47,7 @@ class Job:
         data: the experiment's data, shared by all.
         teacher: the stage's own teacher, or None.
         reference: the teacher that fidelity is measured against; the stage's own, or the experiment's only one.
+        start: the finished weights of the stage that this one starts from, or None.
     """
 
     experiment: Experiment
@@ -56,6 +58,7 @@ class Job:
     teacher: Teacher | None = None
     reference: Teacher | None = None
     options: Options = field(default_factory=Options)
+    start: Mapping[str, Tensor] | None = None
 
     def arranged_data(self, module: lightning.LightningModule) -> lightning.LightningDataModule:
         """The data in this seed's order, with this stage's labels."""
@@ -77,6 +80,8 @@ class Job:
         start = self.experiment.stages[self.stage].weights
         if start is not None:
             put(model, load_weights(start), f"weights {start}")
+        if self.start is not None:
+            put(model, dict(self.start), f"the weights of stage {self.experiment.stages[self.stage].start!r}")
         with forked(address(self.seed, "explainer")):
             module = self.experiment.build_module(self.stage, model, self.teacher)
             self.prepare(module)
@@ -86,12 +91,46 @@ class Job:
         """Let the module see one batch of its data, so that what does not fit is refused before anything trains."""
         if not isinstance(module, Supervised):
             return
+        stage = self.experiment.stages[self.stage]
+        if isinstance(module, Joint) and module.frozen:
+            self._check_frozen(stage)
+        if isinstance(self.data, DataModule):
+            module.baseline = self.data.baseline
         batch = first_batch(self.arranged_data(module))
         with user_errors(f"stage {self.stage!r}"):
+            self._check_classes(module, batch)
             module.prepare(batch)
             evaluate = self.evaluate(module)
             evaluate.check(module, batch)
-            direction(self.experiment.stages[self.stage].monitor, evaluate)
+            direction(stage.monitor, evaluate)
+
+    def _check_classes(self, module: Supervised, batch: dict[str, Tensor]) -> None:
+        """Student and teacher must speak of the classes that the data have."""
+        if not isinstance(self.data, DataModule):
+            return
+        networks = {"its model": module.model}
+        if self.teacher is not None:
+            networks["its teacher"] = self.teacher.network
+        for name, network in networks.items():
+            modes = [(part, part.training) for part in network.modules()]
+            with torch.no_grad():
+                shape = tuple(network.eval()(batch["inputs"][:2]).shape)
+            for part, mode in modes:
+                part.training = mode
+            if len(shape) != 2 or shape[1] != self.data.classes:
+                raise StageError(
+                    f"stage {self.stage!r}: {name} ({type(network).__name__}) gives outputs of shape {shape}, "
+                    f"the data have {self.data.classes} classes: (batch, {self.data.classes}) is needed"
+                )
+
+    def _check_frozen(self, stage: StageConfig) -> None:
+        if stage.start is None and stage.weights is None:
+            raise StageError(f"stage {self.stage!r} freezes an untrained student; name its stage, as start: STAGE")
+        if not stage.monitor.startswith("val/explainer/"):
+            raise StageError(
+                f"stage {self.stage!r} freezes its student, so {stage.monitor} is the same in all epochs and would "
+                f"choose the first; take monitor: val/explainer/agreement"
+            )
 
     def evaluate(self, module: lightning.LightningModule) -> Evaluate:
         """The callback that scores this stage as every other."""
@@ -101,6 +140,7 @@ class Job:
             teacher=self.reference is not None,
             explains=explainer is not None,
             explainer=isinstance(module, Joint) and module.explain_weight > 0,
+            mask=isinstance(self.data, DataModule) and all("mask" in self.data.splits[s] for s in ("val", "test")),
         )
         takes = self.experiment.metric_takes()
         measures |= {name: Measure(m, takes.get(name, {})) for name, m in self.experiment.build_metrics().items()}
@@ -245,9 +285,11 @@ def classes_of(data: lightning.LightningDataModule, module: lightning.LightningM
 def direction(monitor: str, evaluate: Evaluate) -> bool:
     """Whether the monitored metric is better when higher, which the metric itself declares."""
     name = monitor.removeprefix("val/")
-    measure: Measure | None = evaluate.measures.get(name)
+    logged = {other: measure for other, measure in evaluate.measures.items() if not measure.at_test}
+    # A metric with several values is logged under its name and theirs.
+    measure: Measure | None = logged.get(name) or logged.get(name.rpartition("/")[0])
     if measure is None:
-        known = sorted(f"val/{other}" for other in evaluate.measures)
+        known = sorted(f"val/{other}" for other in logged)
         raise StageError(f"monitor {monitor!r} is no metric of the evaluation; there are {known}")
     if measure.metric.higher_is_better is None:
         raise StageError(f"monitor {monitor!r} has no direction; choose another, such as val/accuracy")

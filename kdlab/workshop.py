@@ -1,6 +1,7 @@
 """What all stages of one execution share: the data, where each stage lives, and the teachers that are finished."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from kdlab.soft_labels import SoftLabels, gather
 from kdlab.stage_folder import StageFolder
 from kdlab.teacher import Ensemble, Teacher
 from kdlab.training import Job, trained_module, user_errors
+from kdlab.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Planned:
         folder: where it lives, by its fingerprint.
         evaluation: hash of how it is tested.
         needs: fingerprints of the teachers it needs.
+        start: fingerprint of the stage that it starts from, or None.
     """
 
     stage: str
@@ -32,6 +35,7 @@ class Planned:
     folder: StageFolder
     evaluation: str
     needs: tuple[str, ...]
+    start: str | None = None
 
     @property
     def trained(self) -> bool:
@@ -47,71 +51,99 @@ class Planned:
 class Workshop:
     """What all stages of one execution share: the data, fingerprints, and the teachers that are finished."""
 
-    def __init__(self, experiment: Experiment, options: Options) -> None:
+    def __init__(self, experiment: Experiment, options: Options, before: "Workshop | None" = None) -> None:
         self.experiment, self.options = experiment, options
         self.stages = options.mlruns / "stages"
+        self.data: LightningDataModule
+        self.data_hash: str
+        self._teachers: dict[str, Teacher] = {}
+        if before is not None and before.experiment.resolved["data"] == experiment.resolved["data"]:
+            # A sweep's next trial: the same data, and teachers that are known by their fingerprints.
+            self.data, self.data_hash, self._teachers = before.data, before.data_hash, before._teachers
+            return
         with user_errors(f"data of {experiment.path.name}"):
-            self.data: LightningDataModule = experiment.build_data()
+            self.data = experiment.build_data()
             self.data.prepare_data()
             self.data.setup("fit")
         self.data_hash = self.data.content_hash() if isinstance(self.data, DataModule) else "unknown"
-        self._teachers: dict[tuple[str, int], Teacher] = {}
 
     def fingerprint(self, stage: str, seed: int) -> str:
         """The address of everything that decides the outcome of a stage with this seed."""
-        needs = {name: self.fingerprint(name, at) for name, at in self.teachers_of(stage, seed)}
+        needs = {name: self.fingerprint(name, at) for name, at in self.needed_by(stage, seed)}
         return self.experiment.fingerprint(stage, seed, needs)
 
     def teachers_of(self, stage: str, seed: int) -> list[tuple[str, int]]:
         """The stages that teach this one, each with the seed that it is taken from."""
         return list(self.experiment.needs(stage, seed).items())
 
+    def needed_by(self, stage: str, seed: int) -> list[tuple[str, int]]:
+        """The stages that must be finished before this one: its teachers, and the one that it starts from."""
+        start = self.experiment.starts(stage, seed)
+        return [*self.teachers_of(stage, seed), *([] if start is None else [start])]
+
     def reference_of(self, stage: str, seed: int) -> list[tuple[str, int]]:
         """The teachers that fidelity is measured against: the stage's own, or the only ones that others learn from."""
-        own = self.teachers_of(stage, seed)
-        if own:
-            return own
-        others = {tuple(s.teachers) for s in self.experiment.stages.values() if s.teachers}
-        if len(others) != 1 or stage in next(iter(others)):
-            return []
-        borrower = next(s.name for s in self.experiment.stages.values() if s.teachers)
-        return self.teachers_of(borrower, seed)
+        lender = self._lender(stage)
+        return [] if lender is None else self.teachers_of(lender, seed)
+
+    def _lender(self, stage: str) -> str | None:
+        """The stage whose teachers are this one's reference: itself, or the first of those that share the only ones."""
+        stages = self.experiment.stages
+        if stages[stage].teachers:
+            return stage
+        others = {tuple(s.teachers) for s in stages.values() if s.teachers}
+        if len(others) != 1 or stage in self._behind(next(iter(others))):
+            return None
+        return next(s.name for s in stages.values() if s.teachers)
+
+    def _behind(self, names: Sequence[str]) -> set[str]:
+        """These stages and all that must be finished before them."""
+        stages = self.experiment.stages
+        return {*names, *(further for name in names for further in self._behind(stages[name].needed))}
 
     def planned(self, stage: str, seed: int) -> Planned:
         """Where a stage lives and how it is tested."""
         reference = [self.fingerprint(*which) for which in self.reference_of(stage, seed)]
-        told = ":".join([self.experiment.evaluation_hash(), *reference])
+        lender = self._lender(stage)
+        combined = None if lender is None else self.experiment.resolved["stages"][lender]["combine"]
+        told = ":".join([self.experiment.evaluation_hash(), *reference, *([] if combined is None else [str(combined)])])
+        start = self.experiment.starts(stage, seed)
         return Planned(
             stage,
             seed,
             StageFolder(self.stages / self.fingerprint(stage, seed)),
             hashlib.sha256(told.encode()).hexdigest()[:12],
             tuple(self.fingerprint(*which) for which in self.teachers_of(stage, seed)),
+            None if start is None else self.fingerprint(*start),
         )
 
     def job(self, planned: Planned) -> Job:
         """All that training or testing a stage takes; its teachers must be finished."""
         stage, seed = planned.stage, planned.seed
-        teacher = self.teacher(self.teachers_of(stage, seed))
-        reference = teacher or self.teacher(self.reference_of(stage, seed))
-        return Job(self.experiment, stage, seed, planned.folder, self.data, teacher, reference, self.options)
+        finished = [self._one_teacher(*which) for which in self.reference_of(stage, seed)]
+        reference = self.as_one(stage, finished)
+        teacher = reference if self.teachers_of(stage, seed) else None
+        at = self.experiment.starts(stage, seed)
+        start = None if at is None else load_weights(self.planned(*at).folder.weights)
+        return Job(self.experiment, stage, seed, planned.folder, self.data, teacher, reference, self.options, start)
 
-    def teacher(self, sources: list[tuple[str, int]]) -> Teacher | None:
-        """The finished teacher, or the mean of several; None where there is none."""
-        teachers = [self._one_teacher(stage, seed) for stage, seed in sources]
-        if len(teachers) > 1:
-            return Ensemble(teachers)
-        return teachers[0] if teachers else None
+    def as_one(self, stage: str, teachers: Sequence[Teacher]) -> Teacher | None:
+        """The teacher that a stage is taught by or compared with; several are combined as the stage says."""
+        if len(teachers) < 2:
+            return teachers[0] if teachers else None
+        combine = self.experiment.build_combination(self._lender(stage) or stage)
+        return Ensemble(teachers) if combine is None else Ensemble(teachers, combine)
 
     def _one_teacher(self, stage: str, seed: int) -> Teacher:
-        if (stage, seed) not in self._teachers:
-            planned = self.planned(stage, seed)
+        planned = self.planned(stage, seed)
+        fingerprint = planned.folder.fingerprint
+        if fingerprint not in self._teachers:
             module = trained_module(self.job(planned))
             teacher = Teacher(network_of(module))
             if isinstance(self.data, DataModule):
                 teacher.soft_labels = self._soft_labels(planned, teacher, self.data)
-            self._teachers[stage, seed] = teacher
-        return self._teachers[stage, seed]
+            self._teachers[fingerprint] = teacher
+        return self._teachers[fingerprint]
 
     def _soft_labels(self, planned: Planned, teacher: Teacher, data: DataModule) -> SoftLabels:
         """The teacher's logits on every sample, from the file in its folder if that is whole and its own."""
@@ -142,14 +174,17 @@ def plan(experiment: Experiment, options: Options) -> list[Planned]:
 def plans(workshop: Workshop) -> list[Planned]:
     """Every stage and seed that was asked for, each behind the teachers that it learns from or is compared with."""
     experiment, options = workshop.experiment, workshop.options
-    chosen: dict[str, None] = {}  # a set that keeps its order
+    chosen: dict[tuple[str, int], None] = {}  # a set that keeps its order
 
-    def choose(stage: str) -> None:
-        for needed, _ in workshop.reference_of(stage, experiment.seeds_of(stage)[0]):
-            choose(needed)
-        chosen[stage] = None
+    def choose(stage: str, seed: int) -> None:
+        for needed in [*workshop.reference_of(stage, seed), *workshop.needed_by(stage, seed)]:
+            choose(*needed)
+        chosen[stage, seed] = None
 
     for stage in experiment.stages:
         if not options.only or stage in options.only:
-            choose(stage)
-    return [workshop.planned(stage, seed) for stage in chosen for seed in experiment.seeds_of(stage)]
+            for seed in experiment.seeds_of(stage):
+                choose(stage, seed)
+    # Stages stand behind those that they need, so all seeds of one may stand together.
+    places = {stage: place for place, stage in enumerate(experiment.stages)}
+    return [workshop.planned(*which) for which in sorted(chosen, key=lambda which: places[which[0]])]

@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TARGETS = {
-    "setup", "experiment", "rehearse", "sweep", "ui", "report", "test", "test-all", "check", "bench", "clean", "help",
+    "setup", "experiment", "rehearse", "sweep", "sweep-report", "dashboard", "ui", "report",
+    "test", "test-all", "check", "bench", "clean", "help",
 }  # fmt: skip
 NAMED_TARGETS = ("experiment", "rehearse", "sweep", "report")
 

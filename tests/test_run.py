@@ -131,7 +131,11 @@ def test_a_teacher_varies_with_the_seed_if_asked(tmp_path: Path) -> None:
 
 def test_a_rehearsal_says_a_line_a_stage_and_leaves_nothing(tmp_path: Path) -> None:
     lines = rehearse(read(written(tmp_path)), Options(mlruns=tmp_path / "mlruns"))
-    assert [line.split(":")[0] for line in lines] == ["teacher", "baseline", "student", "joint"]
+    stages = [line.split(":")[0] for line in lines if not line.startswith(" ")]
+    assert stages == ["teacher", "baseline", "student", "joint"]
+    terms = [line.split()[0] for line in lines if line.startswith(" ")]
+    assert terms == ["task", "task", "task", "soft", "task", "soft", "explainer/imitation", "explainer/consistency"]
+    assert all("of the gradient" in line or "not for the student" in line for line in lines if line.startswith(" "))
     assert not (tmp_path / "mlruns").exists()
 
 

@@ -1,7 +1,6 @@
 """Metrics by name, after every validation epoch and at test, in any Lightning project."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -10,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from kdlab.callbacks.controls import random_attributions, untrained
+from kdlab.callbacks.measure import Attribute, Measure, flattened, nan_counts
 from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
 from kdlab.explainers.base import Attribution
@@ -18,44 +19,6 @@ from kdlab.modules.supervised import Supervised
 from kdlab.signals import VOCABULARY, Asked, Signals, explain_missing
 from kdlab.teacher import Teacher
 
-#: Signals that cost an explanation: metrics that ask for one of them are computed on the probe set only.
-EXPLAINING = frozenset(
-    ("attributions", "teacher_attributions", "explained", "baseline", "attribute", "explainer_attributions")
-)
-
-
-@dataclass
-class Measure:
-    """A metric, and under which names it takes its signals.
-
-    Args:
-        metric: any torchmetrics metric whose ``update`` names the signals it needs.
-        takes: renames, ``{parameter: signal}``, which make a fidelity metric of any metric.
-    """
-
-    metric: Metric
-    takes: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.ask = Asked(self.metric.update, self.takes)
-
-    @property
-    def explaining(self) -> bool:
-        """Whether it needs an explanation."""
-        return bool(self.ask.names() & EXPLAINING)
-
-
-class Attribute:
-    """An explainer's ``attribute`` as the callable that metrics which explain again are given."""
-
-    def __init__(self, explainer: Attribution) -> None:
-        self._explainer = explainer
-        self.multiplies_by_inputs = explainer.multiplies_by_inputs
-
-    def __call__(self, inputs: Tensor, target: Tensor) -> Tensor:
-        """Attributions of the classes ``target``, of the inputs' shape."""
-        return self._explainer.attribute(inputs, target)
-
 
 class Evaluate(lightning.Callback):
     """Score a model every epoch and at test: on the whole split, and where explanations are needed on a probe set.
@@ -63,8 +26,8 @@ class Evaluate(lightning.Callback):
     A metric is asked by the names of its ``update``. Those that need attributions, the explained class or a baseline
     are scored on the probe: a fixed, stratified subset where the data module is kdlab's, else the split's first
     samples. The explained class is the model's own prediction; for metrics that compare with
-    ``teacher_attributions`` it is the teacher's. Values are logged as ``val/<name>`` and ``test/<name>``; scores that
-    could not be computed are counted as ``<name>_nan``.
+    ``teacher_attributions`` it is the teacher's. Values are logged as ``val/<name>`` and ``test/<name>``, those of a
+    metric with several values as ``<name>/<key>``; scores that could not be computed are counted as ``<name>_nan``.
 
     Args:
         metrics: measures, or plain metrics, by the name under which they are logged.
@@ -72,8 +35,10 @@ class Evaluate(lightning.Callback):
         probe: how many samples are explained.
         baseline: what stands for an absent feature, of one input's shape; the data module's, else zeros.
         teacher: the reference for fidelity where the module has no teacher of its own.
-        controls: whether each score of attributions is computed for random ones too at test, as
-            ``explanation/random/<name>``.
+        controls: whether each score of attributions is computed at test for random ones too, as
+            ``explanation/random/<name>``, and for those of the same architecture with weights drawn anew, as
+            ``explanation/untrained/<name>``. Both are scored on the model itself: an explanation that does not beat
+            them says nothing about what the model learnt.
     """
 
     def __init__(
@@ -95,6 +60,7 @@ class Evaluate(lightning.Callback):
         self.scores: dict[str, list[Tensor]] = {}
         self._kept: list[dict[str, Tensor]] = []
         self._started = 0.0
+        self._of_teacher: dict[str, Tensor] = {}
 
     def check(self, module: lightning.LightningModule, batch: object) -> None:
         """Refuse before training a metric whose signals this module cannot offer; the message says what it offers."""
@@ -106,6 +72,10 @@ class Evaluate(lightning.Callback):
             lacking = measure.ask.missing(offered)
             if lacking:
                 raise KeyError(explain_missing(f"metric {name!r}", lacking, offered & set(VOCABULARY)))
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Forget the teacher's attributions of another run."""
+        self._of_teacher = {}
 
     # Validation and test share every step; only the prefix, the probe's split and what is kept differ.
 
@@ -163,7 +133,7 @@ class Evaluate(lightning.Callback):
         signals = (
             self._with_teacher(outputs) if isinstance(outputs, Signals) else self._signals(module, as_batch(batch))
         )
-        for name, measure in self.measures.items():
+        for name, measure in self._due(trainer).items():
             if not measure.explaining:
                 measure.ask(signals)
                 self._keep_scores(trainer, name, measure.metric, signals)
@@ -175,14 +145,18 @@ class Evaluate(lightning.Callback):
     def _finish(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, split: str, controls: bool
     ) -> None:
-        explaining = {name: measure for name, measure in self.measures.items() if measure.explaining}
+        due = self._due(trainer)
+        explaining = {name: measure for name, measure in due.items() if measure.explaining}
         values: dict[str, Any] = {}
         if explaining and self.explainer is not None:
             values |= self._explain(trainer, module, split, explaining, controls)
-        values |= {name: m.metric.compute() for name, m in self.measures.items() if not m.explaining}
-        values |= _nan_counts(self.measures)
+        values |= {name: m.metric.compute() for name, m in due.items() if not m.explaining}
+        values = flattened(values) | nan_counts(due)
         module.log_dict({f"{split}/{name}": value for name, value in values.items()})
         self.seconds += perf_counter() - self._started
+
+    def _due(self, trainer: lightning.Trainer) -> dict[str, Measure]:
+        return {name: m for name, m in self.measures.items() if trainer.testing or not m.at_test}
 
     def _explain(
         self,
@@ -196,7 +170,7 @@ class Evaluate(lightning.Callback):
         probe = self._probe(trainer, split)
         probe = {name: value.to(module.device) for name, value in probe.items()}
         signals = self._signals(module, probe)
-        own, shared = self._explained(signals, probe, trainer)
+        own, shared = self._explained(signals, probe, trainer, split)
         values = {}
         for name, measure in measures.items():
             compares = "teacher_attributions" in measure.ask.names()
@@ -207,21 +181,30 @@ class Evaluate(lightning.Callback):
         if "explainer" in own:
             others["explainer"] = _as_attributions(own, own["explainer"])
         if controls:
-            others["explanation/random"] = own.joined({"attributions": random_attributions(own["attributions"])})
+            others |= self._controls(own)
         for prefix, given in others.items():
             for name, measure in measures.items():
                 if measure.ask.names() & {"teacher_attributions", "teacher_logits"}:
                     continue
-                if prefix != "explainer" and "attribute" in measure.ask.names():
-                    continue  # a control has attributions but nothing that explains again
+                if prefix == "explanation/random" and "attribute" in measure.ask.names():
+                    continue  # random attributions have nothing that explains again
                 metric = measure.metric.clone()
                 metric.reset()
                 Asked(metric.update, measure.takes)(given)
                 values[f"{prefix}/{name.removeprefix('explanation/')}"] = metric.compute()
         return values
 
+    def _controls(self, own: Signals) -> dict[str, Signals]:
+        """The model's signals with attributions that know nothing of it."""
+        noise = random_attributions(own["attributions"])
+        found = {"explanation/random": own.joined({"attributions": noise})}
+        model = untrained(own["model"])
+        if model is not None and self.explainer is not None:
+            found["explanation/untrained"] = _as_attributions(own, self.explainer(model))
+        return found
+
     def _explained(
-        self, signals: Signals, probe: Mapping[str, Tensor], trainer: lightning.Trainer
+        self, signals: Signals, probe: Mapping[str, Tensor], trainer: lightning.Trainer, split: str
     ) -> tuple[Signals, Signals]:
         """Signals with the model's own class explained, and with the teacher's."""
         make = self.explainer
@@ -240,10 +223,18 @@ class Evaluate(lightning.Callback):
             {**known, "explained": signals["teacher_logits"].argmax(dim=1)},
             {
                 "attributions": attributions,
-                "teacher_attributions": lambda s: s["teacher"].attributions(s["inputs"], s["explained"], make),
+                "teacher_attributions": lambda s: self._teachers(s, make, split),
             },
         )
         return own, shared
+
+    def _teachers(self, signals: Signals, make: Callable[[nn.Module], Attribution], split: str) -> Tensor:
+        """The teacher's attributions of a probe: neither changes, so they are computed once a split."""
+        if split not in self._of_teacher:
+            with torch.inference_mode(False):
+                found = signals["teacher"].attributions(signals["inputs"], signals["explained"], make)
+            self._of_teacher[split] = found
+        return self._of_teacher[split]
 
     def _signals(self, module: lightning.LightningModule, batch: dict[str, Tensor]) -> Signals:
         if isinstance(module, Supervised):
@@ -286,15 +277,3 @@ def _as_attributions(signals: Signals, explainer: Any) -> Signals:  # noqa: ANN4
         {"attribute": Attribute(explainer)},
         {"attributions": lambda given: explainer.attribute(given["inputs"], given["explained"])},
     )
-
-
-def _nan_counts(measures: Mapping[str, Measure]) -> dict[str, float]:
-    """How many samples have no score, for metrics where there are any."""
-    counts = {name: int(m.metric.nan_count) for name, m in measures.items() if isinstance(m.metric, PerSample)}
-    return {f"{name}_nan": float(count) for name, count in counts.items() if count}
-
-
-def random_attributions(attributions: Tensor) -> Tensor:
-    """What no explanation looks like: normal noise, the same in every run, of the same shape."""
-    noise = torch.randn(attributions.shape, generator=torch.Generator().manual_seed(0))
-    return noise.to(attributions)

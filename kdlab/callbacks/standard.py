@@ -1,6 +1,6 @@
 """The measures of a comparison when an experiment names none, and the controls beside them."""
 
-from kdlab.callbacks.evaluate import Measure
+from kdlab.callbacks.measure import Measure
 from kdlab.metrics.accuracy import Accuracy
 from kdlab.metrics.agreement import Agreement, AgreementWhereTeacherErrs
 from kdlab.metrics.attribution_agreement import AttributionCosine, AttributionSpearman, AttributionTopKIoU
@@ -10,23 +10,30 @@ from kdlab.metrics.calibration_error import CalibrationError
 from kdlab.metrics.deletion_auc import DeletionAUC
 from kdlab.metrics.divergence import JensenShannon, KLTeacherStudent
 from kdlab.metrics.entropy import Entropy
+from kdlab.metrics.faithfulness_correlation import FaithfulnessCorrelation
 from kdlab.metrics.gini import Gini
+from kdlab.metrics.infidelity import Infidelity
 from kdlab.metrics.insertion_auc import InsertionAUC
+from kdlab.metrics.localisation import PointingGame, RelevanceMassAccuracy, RelevanceRankAccuracy
 from kdlab.metrics.macro_f1 import MacroF1
 from kdlab.metrics.negative_log_likelihood import NegativeLogLikelihood
+from kdlab.metrics.sensitivity import MaxSensitivity
 
 #: How the explainer's prediction of the student is scored: the student is its teacher.
 AS_TEACHER = {"logits": "explainer_logits", "teacher_logits": "logits"}
 
 
-def standard_measures(classes: int, teacher: bool, explains: bool, explainer: bool) -> dict[str, Measure]:
-    """Measures by the name under which they are logged.
+def standard_measures(
+    classes: int, teacher: bool, explains: bool, explainer: bool, mask: bool = False
+) -> dict[str, Measure]:
+    """Measures by the name under which they are logged; those that cost more than the others are for the test only.
 
     Args:
         classes: how many classes there are.
         teacher: whether there is a teacher to compare with.
         explains: whether there is a post-hoc method to explain with.
         explainer: whether an explainer is trained with the model.
+        mask: whether the data say where the evidence lies.
     """
     measures = {
         "accuracy": Measure(Accuracy()),
@@ -49,6 +56,15 @@ def standard_measures(classes: int, teacher: bool, explains: bool, explainer: bo
             "explanation/insertion_auc": Measure(InsertionAUC()),
             "explanation/gini": Measure(Gini()),
             "explanation/entropy": Measure(Entropy()),
+            "explanation/faithfulness_correlation_logits": Measure(FaithfulnessCorrelation(), at_test=True),
+            "explanation/infidelity_logits": Measure(Infidelity(normalised=True), at_test=True),
+            "explanation/max_sensitivity": Measure(MaxSensitivity(), at_test=True),
+        }
+    if explains and mask:
+        measures |= {
+            "explanation/mass_accuracy": Measure(RelevanceMassAccuracy()),
+            "explanation/rank_accuracy": Measure(RelevanceRankAccuracy()),
+            "explanation/pointing_game": Measure(PointingGame()),
         }
     if explains and teacher:
         measures |= {

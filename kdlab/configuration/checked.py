@@ -28,6 +28,7 @@ class Checked:
     data: Call
     modules: dict[str, Call]
     callbacks: dict[str, list[Call]]
+    combines: dict[str, Call | None]
     #: Trainer arguments as they are given at the top and at each stage, and merged for each stage.
     trainer: dict[str, Node]
     own_trainers: dict[str, dict[str, Node]]
@@ -71,6 +72,8 @@ class Checked:
         written = self.document.content["stages"][stage.name]
         return {
             "teacher": list(stage.teacher) if isinstance(stage.teacher, tuple) else stage.teacher,
+            "combine": None if (combine := self.combines[stage.name]) is None else combine.plain(),
+            "start": stage.start,
             "labelled": stage.labelled,
             "monitor": stage.monitor,
             "weights": written.get("weights"),
@@ -94,10 +97,13 @@ def check_experiment(document: Document) -> Checked:
     trainer = check_trainer(content.get("trainer") or {}, document, ("trainer",))
     modules: dict[str, Call] = {}
     callbacks: dict[str, list[Call]] = {}
+    combines: dict[str, Call | None] = {}
     own: dict[str, dict[str, Node]] = {}
     for name, stage in outlined.stages.items():
         keys = ("stages", name)
         modules[name] = _module(stage, document, (*keys, "module"))
+        combine = stage.combine
+        combines[name] = None if combine is None else check_class(combine, [nn.Module], document, (*keys, "combine"))
         callbacks[name] = [
             check_class(callback, [lightning.Callback], document, (*keys, "callbacks", str(n)))
             for n, callback in enumerate(stage.callbacks)
@@ -110,6 +116,7 @@ def check_experiment(document: Document) -> Checked:
         data,
         modules,
         callbacks,
+        combines,
         trainer,
         own,
         {name: {**trainer, **own[name]} for name in outlined.stages},

@@ -5,6 +5,7 @@ from typing import Any
 
 from kdlab.configuration.classes import full_path
 from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.errors import nearest
 from kdlab.configuration.structure import Outline, outline
 
 _HARDWARE = "hardware is no part of an experiment's result; give it with --devices and --accelerator (make: DEVICES=…)"
@@ -45,10 +46,12 @@ def check_form(document: Document) -> Outline:
     _check_placement(content.get("trainer") or {}, document, ("trainer",))
     for name, stage in content["stages"].items():
         _check_placement(stage.get("trainer") or {}, document, ("stages", name, "trainer"))
-        if not {"max_epochs", "max_steps", "max_time"} & set(outlined.stages[name].trainer or {}):
+        trainer = outlined.stages[name].trainer or {}
+        if not {"max_epochs", "max_steps", "max_time"} & set(trainer):
+            near = "".join(f" (is {key!r} meant to be max_epochs?)" for key in nearest("max_epochs", trainer))
             raise document.error(
                 ("stages", name),
-                f"nothing says how long {name!r} trains; set max_epochs in trainer, at the top or in the stage",
+                f"nothing says how long {name!r} trains{near}; set max_epochs in trainer, at the top or in the stage",
             )
     _check_names(content, document, ())
     return outlined

@@ -98,6 +98,16 @@ def apply(override: Override, filled: Document, merged: Mapping[str, Any], furth
     return filled.replaced(filled.content, keys, value, override.origin)
 
 
+def current(override: Override, merged: Mapping[str, Any], further: Mapping[Keys, Any]) -> Any:  # noqa: ANN401  any YAML
+    """The value that stands where the override would go; the same arguments as ``apply``.
+
+    Raises:
+        ConfigurationError: If the name means nothing or several things here.
+    """
+    nodes = {**dict(further), **dict(_paths(merged))}
+    return nodes[_meant(override, nodes)]
+
+
 def _meant(override: Override, nodes: Mapping[Keys, Any]) -> Keys:
     """The one path that the name means: by alias, else exactly, else as a part of a longer path."""
     tokens = override.tokens

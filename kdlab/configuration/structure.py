@@ -28,6 +28,8 @@ class StageConfig:
         vary: ``seed`` lets a teacher be trained once for each seed, too.
         trainer: arguments of Lightning's Trainer, the experiment's and on top its own.
         callbacks: class path and arguments of Lightning callbacks.
+        combine: class path and arguments of what makes one teacher of several; the mean of their logits if left out.
+        start: the stage whose finished weights this one's model starts from.
     """
 
     name: str
@@ -39,11 +41,18 @@ class StageConfig:
     vary: str | None = None
     trainer: dict[str, Any] | None = None
     callbacks: tuple[dict[str, Any], ...] = ()
+    combine: dict[str, Any] | None = None
+    start: str | None = None
 
     @property
     def teachers(self) -> tuple[str, ...]:
         """The stages that teach it, none, one or several."""
         return (self.teacher,) if isinstance(self.teacher, str) else tuple(self.teacher or ())
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The stages that must be finished before this one: its teachers, and the one it starts from."""
+        return tuple(dict.fromkeys((*self.teachers, *([] if self.start is None else [self.start]))))
 
 
 STAGE = tuple(field.name for field in fields(StageConfig) if field.name != "name")
@@ -137,6 +146,8 @@ def _stage(document: Document, name: str, stage: Any, names: Mapping[str, Any]) 
         vary,
         trainer,
         tuple(callbacks),
+        _combine(document, keys, stage),
+        _start(document, name, stage, names),
     )
 
 
@@ -158,6 +169,31 @@ def _teacher(document: Document, name: str, teacher: Any, names: Mapping[str, An
     return tuple(wanted) if isinstance(teacher, list) else teacher
 
 
+def _combine(document: Document, keys: Keys, stage: Mapping[str, Any]) -> dict[str, Any] | None:
+    combine: dict[str, Any] | None = stage.get("combine")
+    if combine is None:
+        return None
+    if not isinstance(stage.get("teacher"), list):
+        raise document.error((*keys, "combine"), "combine makes one teacher of several; name them, as teacher: [a, b]")
+    _class(document, (*keys, "combine"), combine)
+    return combine
+
+
+def _start(document: Document, name: str, stage: Mapping[str, Any], names: Mapping[str, Any]) -> str | None:
+    start: str | None = stage.get("start")
+    if start is None:
+        return None
+    keys: Keys = ("stages", name, "start")
+    if start not in names or start == name:
+        others = [other for other in names if other != name]
+        raise document.error(
+            keys, f"there is no other stage {start!r}{suggestion(str(start), others)}; there is {listing(others)}"
+        )
+    if stage.get("weights") is not None:
+        raise document.error(keys, "start and weights both say where the weights come from; drop one of them")
+    return start
+
+
 def _weights(document: Document, keys: Keys, weights: Any) -> Path | None:  # noqa: ANN401  any YAML
     if weights is None:
         return None
@@ -173,18 +209,18 @@ def _weights(document: Document, keys: Keys, weights: Any) -> Path | None:  # no
 
 
 def _ordered(document: Document, stages: dict[str, StageConfig]) -> dict[str, StageConfig]:
-    """The stages in the file's order, each behind its teachers."""
+    """The stages in the file's order, each behind those that it needs."""
     done: dict[str, StageConfig] = {}
 
     def visit(name: str, above: tuple[str, ...]) -> None:
         if name in above:
             circle = " -> ".join((*above[above.index(name) :], name))
             raise document.error(
-                ("stages", above[-1], "teacher"), f"stages teach each other in a circle: {circle}; one must go first"
+                ("stages", above[-1], "teacher"), f"stages need each other in a circle: {circle}; one must go first"
             )
         if name not in done:
-            for teacher in stages[name].teachers:
-                visit(teacher, (*above, name))
+            for needed in stages[name].needed:
+                visit(needed, (*above, name))
             done[name] = stages[name]
 
     for name in stages:

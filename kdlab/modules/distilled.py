@@ -1,7 +1,7 @@
 """A student that learns from a teacher's soft labels, features and explanations."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -9,20 +9,18 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kdlab.capture import capture
+from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
 from kdlab.losses.logits.soft_targets import SoftTargets
+from kdlab.modules.ema import EMA
+from kdlab.modules.means import Means
+from kdlab.modules.schedules import Schedule
 from kdlab.modules.supervised import Supervised, Terms
-from kdlab.modules.term import Term
+from kdlab.modules.teacher_maps import dead_maps, frozen_maps
+from kdlab.modules.term import Sized, Term, check_layers, check_term, given
 from kdlab.signals import Asked, Signals
-from kdlab.teacher import Teacher
-
-
-@runtime_checkable
-class Sized(Protocol):
-    """A loss with parts that are sized by the data: it makes them from one batch, before there is an optimiser."""
-
-    # Each loss names the signals it needs, so the parameters are open.
-    def prepare(self, *args: Any, **kwargs: Any) -> None: ...  # noqa: ANN401, D102
+from kdlab.soft_labels import SoftLabels
+from kdlab.teacher import BlackBox, Teacher
 
 
 class Distilled(Supervised):
@@ -38,9 +36,12 @@ class Distilled(Supervised):
         optimizer: a callable from parameter groups.
         scheduler: a callable from the optimiser, or None.
         scheduler_every_step: whether the scheduler counts optimiser steps and not epochs.
+        alpha_schedule: changes alpha over the epochs, such as ``CosineDecay(60)``.
+        task_schedule: changes w over the epochs.
+        self_teacher: instead of a teacher, a callable from the student to its running average (``EMA``).
 
     Raises:
-        ValueError: If a weight is negative.
+        ValueError: If a weight is negative, or there are a teacher and a self_teacher.
         KeyError: If a term asks for a signal that a distilled stage does not offer, or for features without layers.
     """
 
@@ -57,74 +58,170 @@ class Distilled(Supervised):
         optimizer: Callable[[Iterable[Any]], Optimizer] = torch.optim.AdamW,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         scheduler_every_step: bool = False,
+        alpha_schedule: Schedule | None = None,
+        task_schedule: Schedule | None = None,
+        self_teacher: Callable[[nn.Module], EMA] | None = None,
     ) -> None:
         super().__init__(model, task, task_weight, optimizer, scheduler, scheduler_every_step)
         if alpha < 0:
             raise ValueError(f"alpha must not be negative, got {alpha}")
+        if teacher is not None and self_teacher is not None:
+            raise ValueError("a teacher and a self_teacher are two answers to one question; drop one of them")
         self.alpha = alpha
-        self.teacher = teacher
+        self.average = None if self_teacher is None else self_teacher(model)
+        self.teacher = teacher if self.average is None else self.average
         self.distill = distill if distill is not None else {"soft": Term(SoftTargets())}
         # Losses are submodules, so that their projectors are optimised and checkpointed; the terms are plain data.
         self.losses = nn.ModuleDict({name: term.loss for name, term in self.distill.items()})
+        self._alpha_schedule, self._task_schedule = alpha_schedule, task_schedule
         self._asks = {name: Asked(term.loss.forward, term.takes) for name, term in self.distill.items()}
         self._student_layers = _unique(path for term in self.distill.values() for path in term.layers)
         self._teacher_layers = _unique(path for term in self.distill.values() for path in term.layers.values())
+        self._maps: dict[str, SoftLabels] = {}
+        self._dead = Means()
         for name, term in self.distill.items():
-            _check_term(name, term, self._asks[name])
+            check_term(name, term, self._asks[name])
+            if term.frozen_teacher_maps and self.average is not None:
+                raise ValueError(f"term {name!r} freezes its teacher's maps, but a self_teacher changes at every step")
 
     def signals(self, batch: Mapping[str, Tensor]) -> Signals:
-        """The batch, the student's signals and the teacher's."""
-        teacher = self._the_teacher()
-        return (
-            super()
-            .signals(batch)
-            .joined(
-                {"teacher": teacher},
-                {
-                    "teacher_logits": lambda signals: teacher.logits(batch),
-                    "explained": lambda signals: signals["teacher_logits"].argmax(dim=1),
-                },
-            )
-        )
+        """The batch, the student's signals and the teacher's.
+
+        A self_teacher is offered to the terms alone: metrics of fidelity need a teacher that stays as it is.
+        """
+        offered = super().signals(batch)
+        return offered if self.average is not None else self._with_teacher(offered)
 
     def terms(self, signals: Signals, step: int) -> Terms:
         """The task term, then each distillation term that counts at this step."""
         signals = self.with_layers(signals)
         terms = super().terms(signals, step)
+        if self._task_schedule is not None:
+            weight, value = terms["task"]
+            terms["task"] = (weight * self._task_schedule.factor(self.current_epoch), value)
         for name, term in self.distill.items():
             if step % term.every_n_steps == 0:
-                terms[name] = (self.alpha * term.weight, self._asks[name](self._of_term(term, signals)))
+                terms[name] = (self._weight(term), self._value(name, term, signals))
         return terms
 
+    def _weight(self, term: Term) -> float:
+        """``alpha * w_k`` in this epoch."""
+        if self._alpha_schedule is None and term.schedule is None:
+            return self.alpha * term.weight
+        epoch = self.current_epoch
+        alpha = self.alpha if self._alpha_schedule is None else self.alpha * self._alpha_schedule.factor(epoch)
+        return alpha * term.weight_at(epoch)
+
+    def _value(self, name: str, term: Term, signals: Signals) -> Tensor:
+        """``D_k``; what a loss refuses is said with the term's name."""
+        own, ask = self._of_term(name, term, signals), self._asks[name]
+        try:
+            value: Tensor = ask(own)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if type(error) not in (KeyError, TypeError, ValueError, RuntimeError):
+                raise  # out of memory, say, is nothing that the term could help
+            raise type(error)(f"term {name!r}: {error.args[0] if error.args else error}") from error
+        if term.explainer is not None and self.training:
+            asked = ask.names() & {"attributions", "teacher_attributions"}
+            if asked:
+                self._dead.add({name: dead_maps(*(own[one] for one in asked))})
+        return value
+
     def prepare(self, batch: object) -> None:
-        """Let the losses size their parts on one batch, then check every term."""
-        sized = [(term, term.loss) for term in self.distill.values() if isinstance(term.loss, Sized)]
+        """Check layers, let the losses size their parts on one batch, then check every term."""
+        named = as_batch(batch)
+        for name, term in self.distill.items():
+            if term.layers and not isinstance(self.teacher, BlackBox):
+                check_layers(name, dict.fromkeys(term.layers, self.model))
+                check_layers(name, dict.fromkeys(term.layers.values(), self._the_teacher().network))
+            if term.frozen_teacher_maps and not {"index", "view"} <= named.keys():
+                raise ValueError(
+                    f"term {name!r} freezes its teacher's maps, which needs batches with index and view; kdlab's data "
+                    f"without augment have them, else set frozen_teacher_maps to false"
+                )
+        sized = [(name, term, term.loss) for name, term in self.distill.items() if isinstance(term.loss, Sized)]
         if sized:
             with torch.no_grad():
-                signals = self.with_layers(self.signals(as_batch(batch)))
-                for term, loss in sized:
-                    loss.prepare(**_given(loss, term.takes, self._of_term(term, signals)))
+                signals = self.with_layers(self.signals(named))
+                for name, term, loss in sized:
+                    loss.prepare(**given(loss, term.takes, self._of_term(name, term, signals)))
         super().prepare(batch)
 
     def on_fit_start(self) -> None:
         """The teacher is no submodule, so nobody else moves it."""
-        self._the_teacher().to(self.device)
+        if self.teacher is not None:
+            self.teacher.to(self.device)
 
     on_validation_start = on_fit_start
     on_test_start = on_fit_start
+
+    def on_train_start(self) -> None:
+        """Explain the training samples once for terms with frozen maps."""
+        data = getattr(self.trainer, "datamodule", None)
+        for name, term in self.distill.items():
+            explainer = term.teacher_explainer or term.explainer
+            if not term.frozen_teacher_maps or explainer is None:
+                continue
+            if not isinstance(data, DataModule):
+                raise TypeError(f"term {name!r} freezes its teacher's maps, which needs a kdlab data module")
+            self._maps[name] = frozen_maps(self._the_teacher(), explainer, data, self.device)
+
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+        """Let the student's average follow; not behind the step, where a checkpoint would come before it."""
+        if self.average is not None:
+            self.average.follow(self.model, self.global_step)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the terms, weights that have a schedule, and how many maps were zero everywhere."""
+        super().on_train_epoch_end()
+        weights = {
+            f"train/{name}_weight": self._weight(term)
+            for name, term in self.distill.items()
+            if self._alpha_schedule is not None or term.schedule is not None
+        }
+        dead = {f"train/{name}_dead": count for name, count in self._dead.totals().items()}
+        self._dead.reset()
+        if weights or dead:
+            self.log_dict(weights | dead)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the student's average and the running counts too."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["kdlab_dead"] = self._dead.state_dict()
+        if self.average is not None:
+            checkpoint["kdlab_average"] = self.average.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with them."""
+        super().on_load_checkpoint(checkpoint)
+        self._dead.load_state_dict(checkpoint["kdlab_dead"], self.device)
+        if self.average is not None:
+            self.average.load_state_dict(checkpoint["kdlab_average"])
 
     def _the_teacher(self) -> Teacher:
         if self.teacher is None:
             raise ValueError(f"{type(self).__name__} needs a teacher: Distilled(model, Teacher(network), ...)")
         return self.teacher
 
+    def _with_teacher(self, signals: Signals) -> Signals:
+        teacher = self._the_teacher()
+        return signals.joined(
+            {"teacher": teacher},
+            {
+                "teacher_logits": lambda s: teacher.logits(s),
+                "explained": lambda s: s["teacher_logits"].argmax(dim=1),
+            },
+        )
+
     def with_layers(self, signals: Signals) -> Signals:
         """Logits and the tensors of all named layers in one forward, of the student and of the teacher, once."""
+        if self.average is not None and "teacher" not in signals:
+            signals = self._with_teacher(signals)
         teacher, layers = self._the_teacher(), self._student_layers
         if not layers or "captured" in signals:
             return signals
         with capture(self.model, layers) as captured:
-            logits = self(signals["inputs"])
+            logits = self(signals["shown" if "shown" in signals else "inputs"])
             of_student = dict(zip(layers, captured.ordered(layers), strict=True))
         # Live logits, since the teacher's forward is paid for; they equal the cached ones.
         teacher_logits, features = teacher.logits_and_features(signals["inputs"], self._teacher_layers)
@@ -140,7 +237,7 @@ class Distilled(Supervised):
             }
         )
 
-    def _of_term(self, term: Term, signals: Signals) -> Signals:
+    def _of_term(self, name: str, term: Term, signals: Signals) -> Signals:
         """The signals of one term: features of its own layers, attributions by its own explainer."""
         known: dict[str, Any] = {}
         computed: dict[str, Callable[[Signals], Any]] = {}
@@ -149,30 +246,16 @@ class Distilled(Supervised):
             known["features"] = [signals["captured"][path] for path in term.layers]
             known["teacher_features"] = [signals["teacher_captured"][path] for path in term.layers.values()]
         if explainer is not None:
-            of_teacher = term.teacher_explainer or explainer
+            of_teacher, maps = term.teacher_explainer or explainer, self._maps.get(name)
             computed["attributions"] = lambda s: explainer(self.model).attribute(s["inputs"], s["explained"])
-            computed["teacher_attributions"] = lambda s: teacher.attributions(s["inputs"], s["explained"], of_teacher)
+            if maps is None:
+                computed["teacher_attributions"] = lambda s: teacher.attributions(
+                    s["inputs"], s["explained"], of_teacher
+                )
+            else:
+                computed["teacher_attributions"] = lambda s: maps.rows(s["index"], s["view"]).view_as(s["inputs"])
         return signals.joined(known, computed) if known or computed else signals
 
 
 def _unique(paths: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(paths))
-
-
-def _given(loss: Sized, takes: Mapping[str, str], signals: Signals) -> dict[str, Any]:
-    """The arguments of a loss's ``prepare``: it knows its signals by the same parameter names as ``forward``."""
-    renamed = {parameter: takes.get(parameter, parameter) for parameter in Asked(loss.prepare).needed}
-    return {parameter: signals[name] for parameter, name in renamed.items()}
-
-
-def _check_term(name: str, term: Term, asked: Asked) -> None:
-    """Refuse a term that asks for what only its own settings could give."""
-    needed = set(asked.needed.values())
-    if needed & {"features", "teacher_features"} and not term.layers:
-        raise KeyError(
-            f"term {name!r} asks for features; name its layers: {{path in the student: path in the teacher}}"
-        )
-    if needed & {"attributions", "teacher_attributions"} and term.explainer is None:
-        raise KeyError(f"term {name!r} asks for attributions; give it an explainer such as InputGradient")
-    if term.layers and not (asked.names() & {"features", "teacher_features"}):
-        raise KeyError(f"term {name!r} names layers, but {type(term.loss).__name__} asks for no features; drop them")

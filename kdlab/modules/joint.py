@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from kdlab.data.batches import as_batch
 from kdlab.explainers.base import Refits
 from kdlab.explainers.base import Terms as HasTerms
+from kdlab.losses.logits.soft_targets import SoftTargets
 from kdlab.losses.numerics import at_least_float32
 from kdlab.modules.distilled import Distilled
-from kdlab.modules.supervised import Terms
+from kdlab.modules.ema import EMA
+from kdlab.modules.masking import Masks
+from kdlab.modules.schedules import Schedule
+from kdlab.modules.supervised import Supervised, Terms
 from kdlab.modules.term import Term
-from kdlab.randomness import Stream
+from kdlab.randomness import Stream, address
 from kdlab.signals import Asked, Signals
 from kdlab.teacher import Teacher
 
@@ -35,6 +39,9 @@ class Joint(Distilled):
     ``Distilled`` would make of it, bit for bit: the explainer sees its detached outputs, has parameter group, clipping
     and random stream of its own.
 
+    A student can be made its own surrogate for Shapley values (``masked_share``), can be helped by its explainer
+    (``help_back``), or be frozen: then ``L = lambda * L_e`` alone, which explains a finished student afterwards.
+
     Args:
         model: the student.
         explainer: a callable from the student to a module with ``forward(inputs) -> logits`` and ``attribute``.
@@ -45,10 +52,18 @@ class Joint(Distilled):
         explain_weight: lambda, >= 0; 0 switches the explainer off.
         couple: whether L_e shapes the student too, so that it becomes easier to explain.
         explainer_lr: the explainer's learning rate; that of the optimiser if left out.
-        task, task_weight, optimizer, scheduler, scheduler_every_step: as in Distilled.
+        explain_schedule: changes lambda over the epochs.
+        masked_share: share of the training batches that the student is shown with random parts at the baseline, with
+            the label and the teacher's opinion of the whole input, in [0, 1]. At 0 nothing changes.
+        help_back: weight of ``KL(q || p_s)`` for the student, q detached: the explainer's prediction as soft labels,
+            >= 0.
+        freeze: whether the student is left as it is, in eval mode and without gradient; distill, alpha and task have
+            no say then.
+        task, task_weight, optimizer, scheduler, scheduler_every_step, alpha_schedule, task_schedule, self_teacher: as
+            in Distilled.
 
     Raises:
-        ValueError: If a weight is negative.
+        ValueError: If a weight or share is out of range, or a frozen student is to be changed.
     """
 
     def __init__(
@@ -67,48 +82,127 @@ class Joint(Distilled):
         optimizer: Callable[[Iterable[Any]], Optimizer] = torch.optim.AdamW,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         scheduler_every_step: bool = False,
+        alpha_schedule: Schedule | None = None,
+        task_schedule: Schedule | None = None,
+        self_teacher: Callable[[nn.Module], EMA] | None = None,
+        explain_schedule: Schedule | None = None,
+        masked_share: float = 0.0,
+        help_back: float = 0.0,
+        freeze: bool = False,
     ) -> None:
-        super().__init__(model, teacher, distill, alpha, task, task_weight, optimizer, scheduler, scheduler_every_step)
-        if beta < 0 or explain_weight < 0:
-            raise ValueError(f"beta and explain_weight must not be negative, got {beta} and {explain_weight}")
+        super().__init__(
+            model,
+            teacher,
+            distill,
+            alpha,
+            task,
+            task_weight,
+            optimizer,
+            scheduler,
+            scheduler_every_step,
+            alpha_schedule,
+            task_schedule,
+            self_teacher,
+        )
+        if min(beta, explain_weight, help_back) < 0:
+            found = f"{beta}, {explain_weight} and {help_back}"
+            raise ValueError(f"beta, explain_weight and help_back must not be negative, got {found}")
+        if help_back > 0 and explain_weight == 0:
+            raise ValueError("help_back needs an explainer that learns: set explain_weight above 0")
+        if freeze and (couple or help_back or masked_share or self_teacher or not explain_weight):
+            raise ValueError(
+                "freeze leaves the student as it is: couple, help_back, masked_share and self_teacher would change it, "
+                "and explain_weight 0 would train nothing; drop them"
+            )
         self.beta, self.explain_weight, self.couple = beta, explain_weight, couple
+        self.help_back, self.frozen = help_back, freeze
         self.explainer = explainer(model)
         self._explainer_lr = explainer_lr
+        self._explain_schedule = explain_schedule
         self._stream = Stream(torch.initial_seed() % 2**32)
+        self._masks = Masks(masked_share, self.explainer, address(torch.initial_seed() % 2**32, "masks"))
         self._ask_own = Asked(self.explainer.terms) if isinstance(self.explainer, HasTerms) else None
+        self._help = SoftTargets(temperature=1.0)
+        if freeze:
+            self._freeze()
+
+    def _freeze(self) -> None:
+        if not any(parameter.requires_grad for parameter in self.explainer.parameters()):
+            raise ValueError(
+                f"{type(self.explainer).__name__} has no weights to train on a frozen student; it is fitted at each "
+                f"epoch's end of a joint stage, which is the same as afterwards"
+            )
+        self.model.requires_grad_(False)
+        self.model.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """A frozen student stays in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.model.eval()
+        return self
 
     def signals(self, batch: Mapping[str, Tensor]) -> Signals:
-        """What a distilled stage offers, and the explainer's signals."""
-        return (
-            super()
-            .signals(batch)
-            .joined(
-                {"explainer": self.explainer},
-                {
-                    "explainer_logits": lambda signals: self.explainer(signals["inputs"]),
-                    "explainer_attributions": lambda signals: self.explainer.attribute(  # type: ignore[operator]
-                        signals["inputs"], signals["explained"]
-                    ),
-                },
-            )
+        """What a distilled stage offers, and the explainer's signals; a frozen student needs no teacher."""
+        if self.frozen and self.teacher is None:
+            own: Signals = Supervised.signals(self, batch)
+            offered = own.joined({}, {"explained": lambda signals: signals["logits"].argmax(dim=1)})
+        else:
+            offered = super().signals(batch)
+        return offered.joined(
+            {"explainer": self.explainer},
+            {
+                "explainer_logits": lambda signals: self.explainer(signals["inputs"]),
+                "explainer_attributions": lambda signals: self.explainer.attribute(  # type: ignore[operator]
+                    signals["inputs"], signals["explained"]
+                ),
+            },
         )
 
     def terms(self, signals: Signals, step: int) -> Terms:
         """The student's terms, then the explainer's."""
-        signals = self.with_layers(signals)
-        terms = super().terms(signals, step)
+        terms: Terms = {}
+        shown, student = self._shown(signals), signals
+        if not self.frozen:
+            # The whole batch's own forward serves both, unless the student sees another one than the explainer.
+            student = self.with_layers(signals if shown is None else shown)
+            signals = student if shown is None else signals
+            terms = super().terms(student, step)
         if self.explain_weight == 0:
             return terms
+        scale = self.explain_weight
+        if self._explain_schedule is not None:
+            scale *= self._explain_schedule.factor(self.current_epoch)
         with self._stream:
-            for name, (weight, value) in self.explainer_terms(signals).items():
-                terms[f"explainer/{name}"] = (self.explain_weight * weight, value)
+            seen = self.seen_by_explainer(signals, masked=shown is not None)
+            own = self.explainer_terms(seen)
+        for name, (weight, value) in own.items():
+            terms[f"explainer/{name}"] = (scale * weight, value)
+        if self.help_back > 0:
+            terms["help_back"] = (self.help_back, self._help(student["logits"], seen["explainer_logits"].detach()))
         return terms
 
-    def explainer_terms(self, signals: Signals) -> Terms:
-        """L_i, L_c and the explainer's own terms, on the student's outputs as they are or detached."""
-        logits = signals["logits"] if self.couple else signals["logits"].detach()
-        seen = signals.joined({"logits": logits, "preds": logits}, {"explainer_logits": _once_explained})
-        student = F.log_softmax(at_least_float32(logits), dim=1)
+    def _shown(self, signals: Signals) -> Signals | None:
+        """The signals with a masked batch for the student; None where it sees the whole one."""
+        if self._masks.share == 0 or not self.training:
+            return None
+        inputs = self._masks.shown(signals["inputs"], self.baseline)
+        if inputs is None:
+            return None
+        return signals.joined({"shown": inputs}, {"logits": lambda s: self(s["shown"]), "preds": lambda s: s["logits"]})
+
+    def seen_by_explainer(self, signals: Signals, masked: bool = False) -> Signals:
+        """The student's outputs on the whole batch, as they are or detached, and the explainer's prediction of them."""
+        if masked and not self.couple:
+            with torch.no_grad():
+                logits = signals["logits"]
+        else:
+            logits = signals["logits"] if self.couple else signals["logits"].detach()
+        return signals.joined({"logits": logits, "preds": logits}, {"explainer_logits": _once_explained})
+
+    def explainer_terms(self, seen: Signals) -> Terms:
+        """L_i, L_c and the explainer's own terms."""
+        student = F.log_softmax(at_least_float32(seen["logits"]), dim=1)
         explained = F.log_softmax(at_least_float32(seen["explainer_logits"]), dim=1)
         terms: Terms = {
             "imitation": (1.0, F.kl_div(explained, student, log_target=True, reduction="batchmean")),
@@ -122,9 +216,17 @@ class Joint(Distilled):
         """The student for its terms, the explainer for those of the explainer."""
         return list((self.explainer if term.startswith("explainer/") else self.model).parameters())
 
+    def prepare(self, batch: object) -> None:
+        """Check on one batch what trains: the explainer alone where the student is frozen."""
+        if self.frozen:
+            Supervised.prepare(self, batch)
+        else:
+            super().prepare(batch)
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The student with the parts of its losses, then the explainer."""
         of_explainer = {id(parameter) for parameter in self.explainer.parameters()}
+        # An explainer's frozen parts, such as an average of the student, are none of its parameters here.
         (student,) = super().parameter_groups()
         explainer = {"params": [parameter for parameter in student["params"] if id(parameter) in of_explainer]}
         if self._explainer_lr is not None:
@@ -159,11 +261,13 @@ class Joint(Distilled):
         """Keep the place of the explainer's random stream too."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["kdlab_stream"] = self._stream.state_dict()
+        checkpoint["kdlab_masks"] = self._masks.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on at that place."""
         super().on_load_checkpoint(checkpoint)
         self._stream.load_state_dict(checkpoint["kdlab_stream"])
+        self._masks.load_state_dict(checkpoint["kdlab_masks"])
 
 
 def _once_explained(signals: Signals) -> Tensor:

@@ -48,6 +48,10 @@ class Means:
         """The mean of each name over its steps, over all processes."""
         return {name: total / count for name, (total, _, count) in self._reduced().items()}
 
+    def totals(self) -> dict[str, float]:
+        """The sum of each name over its steps, over all processes."""
+        return {name: total for name, (total, _, _) in self._reduced().items()}
+
     def always_zero(self) -> list[str]:
         """Names whose value was exactly zero at every step."""
         return [name for name, (_, zeros, count) in self._reduced().items() if zeros == count]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
 from kdlab.losses.logits.cross_entropy import CrossEntropy
 from kdlab.modules.means import Means
@@ -30,10 +31,16 @@ class Supervised(lightning.LightningModule):
         scheduler: a callable from the optimiser; None leaves the learning rate as it is.
         scheduler_every_step: whether the scheduler counts optimiser steps and not epochs.
 
+    Attributes:
+        baseline: what stands for an absent feature, of one input's shape, for terms that ask for it; taken from a
+            kdlab data module, and to be set where there is none.
+        observe: called with the terms of each training step while their graph is alive; None for nobody.
+
     Raises:
         ValueError: If the task weight is negative.
     """
 
+    baseline: Tensor | None
     #: Whether unlabelled samples teach this module anything; where not, its batches hold labelled ones only.
     uses_unlabelled: ClassVar[bool] = False
 
@@ -53,6 +60,9 @@ class Supervised(lightning.LightningModule):
         self.task = task if task is not None else CrossEntropy()
         self.task_weight = task_weight
         self.means = Means()
+        self.observe: Callable[[Terms], None] | None = None
+        # A buffer, so that it moves with the module; the data has it, so it stands in no checkpoint.
+        self.register_buffer("baseline", None, persistent=False)
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
         self._scheduler_every_step = scheduler_every_step
@@ -66,8 +76,11 @@ class Supervised(lightning.LightningModule):
 
     def signals(self, batch: Mapping[str, Tensor]) -> Signals:
         """What this stage offers to losses and metrics for one batch."""
+        known = {**batch, "model": self.model}
+        if self.baseline is not None:
+            known["baseline"] = self.baseline
         return Signals(
-            {**batch, "model": self.model},
+            known,
             {"logits": lambda signals: self(signals["inputs"]), "preds": lambda signals: signals["logits"]},
         )
 
@@ -78,6 +91,12 @@ class Supervised(lightning.LightningModule):
     def trained_by(self, term: str) -> list[nn.Parameter]:
         """The parameters that a term must reach."""
         return list(self.model.parameters())
+
+    def setup(self, stage: str) -> None:
+        """Take the baseline from the data module where it has one."""
+        data = getattr(self.trainer, "datamodule", None)  # Lightning sets it where there is one
+        if self.baseline is None and isinstance(data, DataModule):
+            self.baseline = data.baseline.to(self.device)
 
     def prepare(self, batch: object) -> None:
         """Check on one batch that every term can be computed and reaches what it should train, by connection.
@@ -121,6 +140,8 @@ class Supervised(lightning.LightningModule):
         terms = self.terms(self.signals(as_batch(batch)), self.global_step)
         if not self._checked:
             self.check_connected(terms)
+        if self.observe is not None:
+            self.observe(terms)
         # Plain sums, and no product with 1: on a tiny net every operation more is a percent of the step.
         first, *others = [value if weight == 1 else weight * value for weight, value in terms.values()]
         loss = sum(others, start=first)

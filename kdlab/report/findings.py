@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kdlab.report.columns import ACCURACY, Column
 from kdlab.report.statistics import Difference
-from kdlab.report.summary import ALPHA, Stage, Summary
+from kdlab.report.summary import ALPHA, Stage, Summary, teachers_of
 
 
 def findings(summary: Summary) -> list[str]:
@@ -100,7 +100,7 @@ def _against_teacher(summary: Summary) -> Iterator[str]:
     teachers = [stage for stage in summary.stages if stage.teaches and stage.estimate(ACCURACY.key).count]
     for teacher, stage in ((teacher, stage) for teacher in teachers for stage in summary.compared):
         found = stage.estimate(ACCURACY.key)
-        learns = {use.folder.record.get("teacher") for use in stage.uses}
+        learns = teachers_of(stage.uses)
         learned = learns & {use.folder.path.name for use in teacher.uses}
         if not found.count or not learned or _twin(summary, stage) is not None:
             continue

@@ -1,6 +1,6 @@
 """An execution in numbers: values by stage and seed, intervals, comparisons, and what they say in words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from kdlab.report.columns import ACCURACY, COLUMNS, Column
@@ -74,7 +74,7 @@ class Summary:
 
 def summarise(execution: Execution) -> Summary:
     """Read the stage folders of an execution."""
-    teachers = {use.folder.record.get("teacher") for use in execution.uses}
+    teachers = teachers_of(execution.uses)
     stages = [_stage(execution, name, teachers) for name in execution.stages]
     baseline = _baseline(stages)
     found: dict[tuple[str, str], Difference] = {}
@@ -89,13 +89,19 @@ def summarise(execution: Execution) -> Summary:
     return Summary(execution, stages, baseline, _corrected(found))
 
 
+def teachers_of(uses: Iterable[StageUse]) -> set[str]:
+    """Fingerprints of the stages that teach these, one or several each."""
+    named = [use.folder.record.get("teacher") or [] for use in uses]
+    return {teacher for one in named for teacher in ([one] if isinstance(one, str) else one)}
+
+
 def _corrected(found: Mapping[tuple[str, str], Difference]) -> dict[tuple[str, str], Difference]:
     tested = {place: difference.p for place, difference in found.items() if difference.p is not None}
     adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     return {place: replace(difference, adjusted=adjusted.get(place)) for place, difference in found.items()}
 
 
-def _stage(execution: Execution, name: str, teachers: set[str | None]) -> Stage:
+def _stage(execution: Execution, name: str, teachers: set[str]) -> Stage:
     uses = execution.of(name)
     values: dict[str, dict[int, float]] = {}
     for use in uses:
@@ -109,5 +115,5 @@ def _stage(execution: Execution, name: str, teachers: set[str | None]) -> Stage:
 def _baseline(stages: list[Stage]) -> Stage | None:
     """Return the stage called baseline, or else the first that learns alone and teaches nobody."""
     named = [stage for stage in stages if stage.name == "baseline"]
-    alone = [stage for stage in stages if stage.record.get("teacher") is None and not stage.teaches]
+    alone = [s for s in stages if s.record.get("teacher") is None and s.record.get("start") is None and not s.teaches]
     return next(iter([*named, *alone]), None)

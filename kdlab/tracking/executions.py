@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from kdlab.stage_folder import Record, StageFolder, read_json, write_json
 from kdlab.tracking.folders import Execution, read_execution
-from kdlab.tracking.sender import Sender, find_run, log_metrics, metrics_of
+from kdlab.tracking.sender import PARAMETERS, Sender, cleaned, find_run, log_metrics, metrics_of, written
 from kdlab.tracking.store import Store
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class ExecutionRun:
 
     def close(self) -> None:
         """Give the parent its summary and its status."""
-        from mlflow.entities import RunTag
+        from mlflow.entities import Param, RunTag
 
         client, record = self.store.client, self.record
         execution = read_execution(self.store.mlruns, record["execution"])
@@ -82,7 +82,10 @@ class ExecutionRun:
         if execution is not None:
             log_metrics(self.store, self.parent, metrics_of(stage_means(execution), ended, 0))
         text = f"{record['description']}\n\n{self._links()}".strip()
-        client.log_batch(self.parent, tags=[RunTag("mlflow.note.content", text[:DESCRIPTION])])
+        log_metrics(self.store, self.parent, metrics_of(record["metrics"], ended, 0))
+        tags = {"mlflow.note.content": text[:DESCRIPTION], **record["outcome"]}
+        parameters = [Param(cleaned(key), written(value)) for key, value in record["parameters"].items()]
+        client.log_batch(self.parent, params=parameters[:PARAMETERS], tags=[RunTag(k, v) for k, v in tags.items()])
         for file in map(Path, record["files"]):
             if file.exists():
                 client.log_artifact(self.parent, str(file))
@@ -115,7 +118,7 @@ class ExecutionRun:
                 else client.create_run(
                     experiment,
                     start_time=record["started"],
-                    run_name=f"{record['experiment']} {record['execution']}",
+                    run_name=record["name"],
                     tags=tags,
                 )
             )
@@ -146,6 +149,10 @@ def new_record(
         "parents": {},
         "description": "",
         "files": [],
+        "name": f"{experiment} {execution}",
+        "parameters": {},
+        "metrics": {},
+        "outcome": {},
     }
 
 

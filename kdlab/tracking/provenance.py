@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -10,13 +11,16 @@ from pathlib import Path
 
 PACKAGES = ("kdlab", "torch", "lightning", "torchmetrics", "captum", "mlflow")
 
+# Of a database, in an address on the command line.
+PASSWORD = re.compile(r"(://[^:/@\s]+):[^@\s]*@")
+
 
 def provenance() -> dict[str, str]:
     """Return command, commit, machine and ``version.<package>``, each as one string; what is not known is left out."""
     program = Path(sys.argv[0])
     command = ["kdlab" if program.name in ("__main__.py", "kdlab") else program.name, *sys.argv[1:]]
     found = {
-        "command": shlex.join(command),
+        "command": PASSWORD.sub(r"\1@", shlex.join(command)),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "version.python": platform.python_version(),
         "commit": _commit(),

@@ -102,6 +102,8 @@ class Store:
         # Two processes that create one database at the same time both fail in MLflow, hence the lock.
         with FileLock(mlruns / "tracking" / "start.lock", timeout=120):
             self.home = self._settle_in()
+            if self.uri == database(mlruns):
+                make_whole(self.uri, mlruns / "mlflow.db")
             self.client = MlflowClient(self.uri)
 
     def _settle_in(self) -> str:
@@ -140,6 +142,18 @@ class Store:
 
 
 LOCAL = "mlruns/mlflow.db"
+
+
+def make_whole(uri: str, path: Path) -> None:
+    """Make MLflow's tables beside the database's place: a process killed half-way leaves one that never opens again."""
+    if path.exists():
+        return
+    from mlflow import MlflowClient
+
+    scratch = path.with_name(f".new-{path.name}")
+    scratch.unlink(missing_ok=True)
+    MlflowClient(uri.removesuffix(path.name) + scratch.name).search_experiments(max_results=1)
+    scratch.replace(path)
 
 
 def address(mlruns: Path, uri: str | None) -> tuple[str, str]:

@@ -43,7 +43,11 @@ class Tracker:
         self._warned = False
 
     def begin(
-        self, execution: str, config: Mapping[str, object] | None = None, tags: Mapping[str, str] | None = None
+        self,
+        execution: str,
+        config: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+        name: str | None = None,
     ) -> str | None:
         """Open the execution's parent run, and close what killed processes left open.
 
@@ -51,6 +55,7 @@ class Tracker:
             execution: Id of the execution, unique in ``mlruns``.
             config: Resolved configuration, kept as the parent's ``config.yaml``.
             tags: Tags of the parent and of runs made for it; None are those of ``provenance()``.
+            name: Of the parent run; None is made of the experiment and the execution.
 
         Returns:
             The parent's run id, None if the store is away.
@@ -61,6 +66,7 @@ class Tracker:
         if "command" in origin:
             origin["mlflow.source.name"] = origin["command"]
         self._record = new_record(self.experiment, execution, self.key, config or {}, origin)
+        self._record["name"] = name or self._record["name"]
         with self._attempt():
             (self.mlruns / "tracking").mkdir(parents=True, exist_ok=True)
             self._alive = FileLock(marker_of(self.mlruns, execution), timeout=0)
@@ -89,6 +95,10 @@ class Tracker:
             self._uses(folder, status)
             if not self._resting():
                 self._opened().sender(folder).everything(status)
+
+    def note(self, parameters: Mapping[str, object], metrics: Mapping[str, float], outcome: Mapping[str, str]) -> None:
+        """Give the parent run parameters, metrics and tags of its own; they are sent when it ends."""
+        self._begun.update(parameters=dict(parameters), metrics=dict(metrics), outcome=dict(outcome))
 
     def end(self, status: str = "FINISHED", description: str = "", files: Sequence[Path] = ()) -> None:
         """Close the execution: send what is missing, give the parent its summary, and its status.

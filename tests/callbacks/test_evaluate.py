@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from kdlab.callbacks.evaluate import Evaluate, Measure
+from kdlab.callbacks.evaluate import Evaluate
+from kdlab.callbacks.measure import Measure
 from kdlab.callbacks.standard import standard_measures
 from kdlab.explainers.input_gradient import InputGradient
 from kdlab.explainers.neural_surrogate import NeuralSurrogate
@@ -132,3 +133,64 @@ def test_the_teachers_class_is_explained_where_attributions_are_compared() -> No
     evaluate = Evaluate({"cosine": AttributionCosine()}, InputGradient, teacher=Teacher(network))
     (values,) = trainer(evaluate).test(Supervised(network), datamodule=MadeUp(classes=3), verbose=False)
     assert values["test/cosine"] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_metric_with_several_values_is_logged_under_the_name_of_each() -> None:
+    class Both(Accuracy):
+        def compute(self) -> dict[str, Tensor]:  # type: ignore[override]  # torchmetrics lets it be anything
+            right = super().compute()
+            return {"right": right, "wrong": 1 - right}
+
+    measures = {"both": Both(), "each": MulticlassAccuracy(num_classes=3, average="none")}
+    (values,) = trainer(Evaluate(measures)).test(
+        Supervised(MLP(inputs=64, classes=3)), datamodule=MadeUp(classes=3), verbose=False
+    )
+    assert values["test/both/right"] + values["test/both/wrong"] == pytest.approx(1.0)
+    assert {"test/each/0", "test/each/1", "test/each/2"} <= set(values)
+
+
+def test_what_is_for_the_test_is_left_out_of_validation() -> None:
+    evaluate = Evaluate({"late": Measure(DeletionAUC(), at_test=True), "accuracy": Accuracy()}, InputGradient, probe=8)
+    module, runner = Supervised(MLP(inputs=64, classes=3)), trainer(evaluate)
+    (validated,) = runner.validate(module, datamodule=MadeUp(classes=3), verbose=False)
+    (tested,) = runner.test(module, datamodule=MadeUp(classes=3), verbose=False)
+    assert "val/late" not in validated
+    assert 0 < tested["test/late"] < 1
+
+
+class Masked(MadeUp):
+    """Whose evidence lies in the upper half, as a person says."""
+
+    def load(self) -> dict[str, dict[str, Tensor]]:
+        splits = super().load()
+        mask = torch.zeros(1, 8, 8)
+        mask[:, :4] = 1
+        return {name: {**split, "mask": mask.expand_as(split["inputs"])} for name, split in splits.items()}
+
+
+def test_attributions_are_compared_with_masks_where_there_are_some() -> None:
+    measures = standard_measures(3, False, True, False, mask=True)
+    (values,) = trainer(Evaluate(measures, InputGradient, probe=16)).test(
+        Supervised(MLP(inputs=64, classes=3)), datamodule=Masked(classes=3), verbose=False
+    )
+    for name in ("mass_accuracy", "rank_accuracy", "pointing_game"):
+        assert 0 <= values[f"test/explanation/{name}"] <= 1
+        assert 0 <= values[f"test/explanation/random/{name}"] <= 1
+
+
+def test_the_teachers_reasons_are_asked_once_a_split() -> None:
+    class Counting(Teacher):
+        asked = 0
+
+        def attributions(self, inputs: Tensor, *arguments: object) -> Tensor:
+            type(self).asked += 1
+            return super().attributions(inputs, *arguments)  # type: ignore[arg-type]
+
+    evaluate = Evaluate({"cosine": AttributionCosine()}, InputGradient, teacher=Counting(ConvNet(classes=3, width=2)))
+    module, runner = Supervised(MLP(inputs=64, classes=3)), trainer(evaluate)
+    runner.fit_loop.max_epochs = 3
+    runner.fit(module, datamodule=MadeUp(classes=3))
+    assert Counting.asked == 1
+    fitted = float(runner.callback_metrics["val/cosine"])
+    (validated,) = runner.validate(module, datamodule=MadeUp(classes=3), verbose=False)
+    assert validated["val/cosine"] == pytest.approx(fitted, abs=1e-7)

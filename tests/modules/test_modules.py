@@ -15,49 +15,11 @@ from kdlab.losses.explanations.explanation_match import ExplanationMatch
 from kdlab.losses.features.attention_transfer import AttentionTransfer
 from kdlab.losses.logits.soft_targets import SoftTargets
 from kdlab.models.conv_net import ConvNet
-from kdlab.models.mlp import MLP
 from kdlab.modules.distilled import Distilled
 from kdlab.modules.joint import Joint
 from kdlab.modules.supervised import Supervised
 from kdlab.modules.term import Term
-from kdlab.teacher import Teacher
-from tests.data.made_up import MadeUp
-
-
-def student() -> MLP:
-    torch.manual_seed(1)
-    return MLP(inputs=64, classes=3, hidden=[8])
-
-
-def teacher() -> Teacher:
-    torch.manual_seed(2)
-    return Teacher(ConvNet(classes=3, width=4))
-
-
-def fit(module: lightning.LightningModule, epochs: int = 2, labelled: int | None = 12, **arguments: object) -> None:
-    data = MadeUp(classes=3, batch_size=16).arranged(0, labelled)
-    trainer = lightning.Trainer(
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        accelerator="cpu",
-        **arguments,
-    )
-    trainer.fit(module, datamodule=data)
-
-
-def batch() -> dict[str, Tensor]:
-    return next(iter(MadeUp(classes=3, batch_size=16).arranged(0, 12).train_dataloader()))
-
-
-def weights(module: nn.Module) -> list[Tensor]:
-    return [value.clone() for value in module.state_dict().values()]
-
-
-def equal(left: list[Tensor], right: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+from tests.modules.fitting import batch, equal, fit, student, teacher, weights
 
 
 def explained(**arguments: object) -> Joint:

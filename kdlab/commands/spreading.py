@@ -1,0 +1,55 @@
+"""``kdlab run`` with several workers: helpers train stages and seeds besides it."""
+
+import argparse
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kdlab.commands import experiments
+from kdlab.configuration.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from kdlab.options import Options
+
+
+def run(asked: argparse.Namespace) -> None:
+    """Train, evaluate and report every stage, several at a time if asked."""
+    if asked.workers == 1:
+        experiments.run(asked)
+        return
+    from kdlab.sweep.machine import shared
+
+    if asked.devices > 1:
+        raise ConfigurationError("--workers and --devices: a stage on several devices trains alone; give one of them")
+    machine = shared(asked.workers, asked.per_gpu, asked.accelerator)
+    os.environ |= machine.environment(0)  # before torch is loaded, which reads it
+    experiment, options = experiments.opened(asked)
+    import kdlab.run
+    from kdlab.sweep.launcher import arguments
+    from kdlab.sweep.spread import helped
+    from kdlab.workshop import plan
+
+    kdlab.run.check_writable(options.mlruns)
+    for planned in plan(experiment, options) if options.fresh else []:
+        if planned.stage in options.fresh:
+            with planned.folder.locked():
+                planned.folder.clear()
+    told = {"set": asked.set, "quick": asked.quick, "only": asked.only, "mlruns": options.mlruns}
+    told |= {"accelerator": asked.accelerator, "seeds": _seeds_of(options)}
+    command = ["kdlab", "helper", str(asked.file), *arguments(told)]
+    with helped(command, machine, options.mlruns / "sweeps" / "helpers"):
+        outcome = kdlab.run.run(experiment, replace(options, fresh=()))
+    experiments.show_report(outcome.report, outcome.link)
+
+
+def _seeds_of(options: "Options") -> str | None:
+    return None if options.seeds is None else ",".join([*map(str, options.seeds), ""])
+
+
+def helper(asked: argparse.Namespace) -> None:
+    """Train stages of a run that ``kdlab run --workers`` started."""
+    from kdlab.sweep.spread import help_along
+    from kdlab.sweep.worker import die_with_parent
+
+    die_with_parent()
+    help_along(*experiments.opened(asked))

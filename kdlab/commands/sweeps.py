@@ -1,0 +1,220 @@
+"""Commands on sweeps: sweep, worker, sweep-report, clean, dashboard."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kdlab.commands.experiments import shortened, show_report
+from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import Interrupted
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+    from kdlab.options import Options
+    from kdlab.sweep.definition import Sweep
+    from kdlab.sweep.places import StudyPlace
+    from kdlab.sweep.tracking import SweepRun
+
+
+def sweep(asked: argparse.Namespace) -> None:
+    """Search what a sweep's file names, with as many workers as asked for, and test the best."""
+    # Imported here, as in all commands, so that others do not pay for torch and Optuna.
+    from kdlab.run import check_accelerator, check_writable
+    from kdlab.sweep.check import check_sweep
+    from kdlab.sweep.keeping import keep_count
+    from kdlab.sweep.machine import shared
+    from kdlab.sweep.study import join
+    from kdlab.sweep.tracking import SweepRun
+    from kdlab.sweep.trial import sweep_name
+
+    keep_count(asked.keep)
+    found, place, options = opened(asked)
+    machine = shared(asked.workers, asked.per_gpu, asked.accelerator)
+    check_writable(options.mlruns)
+    check_accelerator(options)
+    study = join(found, place, check_sweep(found, options))
+    parent = SweepRun(place, sweep_name(found))
+    parent.open()
+    status, wanted = "FAILED", None if asked.timeout and asked.trials is None else asked.trials or found.trials
+    try:
+        _launch(asked, found, place, study, machine.workers, parent.id, wanted)
+        status = "FINISHED"
+    except Interrupted:
+        status = "KILLED"
+        raise
+    finally:
+        if status != "FINISHED":
+            parent.close(status, {})
+    conclude(asked, found, place, study, options, parent)
+
+
+def _launch(
+    asked: argparse.Namespace,
+    found: "Sweep",
+    place: "StudyPlace",
+    study: "Study",
+    workers: int,
+    parent: str | None,
+    wanted: int | None,
+) -> None:
+    from kdlab.sweep.launcher import Crew, arguments
+    from kdlab.sweep.machine import shared
+    from kdlab.sweep.showing import SweepProgress
+    from kdlab.sweep.study import good
+
+    until = None if asked.timeout is None else time.time() + asked.timeout
+    if wanted is not None and good(study) >= wanted:
+        print(f"the study {place.name!r} has its {wanted} trials; ask for more with --trials", flush=True)
+        return
+    told: Mapping[str, object] = {
+        "set": asked.set,
+        "quick": asked.quick,
+        "study": place.name,
+        "mlruns": place.mlruns,
+        "accelerator": asked.accelerator,
+        "keep": asked.keep,
+        "trials": wanted,
+        "until": until,
+        "parent": parent,
+        "launched": True,
+        "debug": asked.debug,
+    }
+    command = ["kdlab", "worker", str(found.path), *arguments(told)]
+    machine = replace(shared(asked.workers, asked.per_gpu, asked.accelerator), further={"KDLAB_STORAGE": place.url})
+    print(f"study {place.name!r} in {place.shown}, {workers} {'worker' if workers == 1 else 'workers'}", flush=True)
+    with SweepProgress(study, found, wanted, workers) as progress:
+        Crew(command, machine, place.folder, lambda: good(study)).run(progress.look)
+        progress.look()
+
+
+def conclude(
+    asked: argparse.Namespace,
+    found: "Sweep",
+    place: "StudyPlace",
+    study: "Study",
+    options: "Options",
+    parent: "SweepRun",
+) -> None:
+    """Write the best configuration, test it on all seeds, and write the sweep's page."""
+    from kdlab.sweep.best import finalists, test_finalists, write_best
+    from kdlab.sweep.page import summary, write_page
+    from kdlab.sweep.ranking import front
+
+    best = finalists(study, asked.finalists or (3 if len(found.objectives) > 1 else 1))
+    if not best:
+        parent.close("FINISHED", {})
+        raise ConfigurationError(f"no trial of the study {place.name!r} was completed; give it more time or trials")
+    path = write_best(found, study, place, best[0])
+    metrics = {f"best/{o.name}": v for o, v in zip(found.objectives, best[0].values, strict=True)}
+    metrics |= {"trials": float(len(study.get_trials(deepcopy=False))), "front": float(len(front(study)))}
+    page = write_page(found, study, place)
+    parent.close("FINISHED", metrics, summary(found, study), [page, path], best[:1])
+    print(f"sweep report: {shortened(page)}\nbest configuration: {shortened(path)}", flush=True)
+    if not asked.untested:
+        everything = replace(options, only=())
+        for outcome in test_finalists(found, study, place, everything, best):
+            show_report(outcome.report, outcome.link)
+
+
+def worker(asked: argparse.Namespace) -> None:
+    """Take trials of a study, one after the other; ``kdlab sweep`` starts this, a cluster may as well."""
+    from kdlab.sweep.check import check_sweep
+    from kdlab.sweep.keeping import keep_count
+    from kdlab.sweep.study import join
+    from kdlab.sweep.trial import Trials
+    from kdlab.sweep.worker import Target, die_with_parent, work
+
+    if asked.launched:
+        die_with_parent()
+    found, place, options = opened(asked)
+    if not asked.launched:  # the launcher has done this for its own
+        join(found, place, check_sweep(found, options))
+    until = asked.until
+    if until is None and asked.timeout is not None:
+        until = time.time() + asked.timeout
+    trials = asked.trials if asked.launched or asked.timeout else asked.trials or found.trials
+    work(found, place, Trials(found, place, options, asked.parent), Target(trials, until, keep_count(asked.keep)))
+
+
+def report(asked: argparse.Namespace) -> None:
+    """Write the page of a study again, as it is now."""
+    from kdlab.sweep.page import write_page
+    from kdlab.sweep.study import load
+
+    found, place, _ = opened(asked)
+    print(f"sweep report: {shortened(write_page(found, load(place), place))}")
+
+
+def opened(asked: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
+    """The sweep that a command names, where its study is, and the choices for its trials."""
+    from kdlab.sweep.definition import read_sweep
+    from kdlab.sweep.places import place_of
+    from kdlab.sweep.trial import options_for
+
+    found = read_sweep(asked.file, asked.set, asked.quick)
+    place = place_of(asked.study or found.name, asked.storage, asked.mlruns)
+    return found, place, options_for(place.mlruns, asked.accelerator, found.stages, asked.quick)
+
+
+def clean(asked: argparse.Namespace) -> None:
+    """Show what nothing finished refers to, and free it if asked."""
+    from kdlab.sweep.leftovers import leftovers
+
+    found = list(leftovers(asked.mlruns.resolve(), asked.trials, asked.caches))
+    for one in found:
+        print(f"{_bytes(one.size):>10}  {shortened(one.path)}  {one.why}")
+    if not found:
+        print("nothing to free")
+    elif asked.free:
+        print(f"freed {_bytes(sum(one.free() for one in found))}")
+    else:
+        print(f"{_bytes(sum(one.size for one in found))} in all; --free deletes them")
+
+
+def dashboard(asked: argparse.Namespace) -> None:
+    """Serve Optuna's own pages on a study's storage."""
+    import importlib.util
+    import subprocess
+
+    if importlib.util.find_spec("optuna_dashboard") is None:
+        raise ConfigurationError("the dashboard needs a package: pip install 'kdlab[dashboard]'")
+    from kdlab.sweep.places import open_storage, place_of
+
+    place = place_of(asked.study or asked.file.name.split(".")[0], asked.storage, asked.mlruns)
+    open_storage(place)
+    # The storage's address may hold a password, so it goes by the environment.
+    code = (
+        "import os, sys; from optuna_dashboard._cli import main; "
+        "sys.argv.insert(1, os.environ['KDLAB_STORAGE']); main()"
+    )
+    command = [sys.executable, "-c", code, "--port", str(asked.port)]
+    served = subprocess.run(command, check=False, env={**os.environ, "KDLAB_STORAGE": place.url})
+    if served.returncode not in (0, 130, -2, -15):
+        raise ConfigurationError(f"the dashboard ended with exit code {served.returncode}; is port {asked.port} taken?")
+
+
+def seconds(text: str) -> float:
+    """``90``, ``90s``, ``30m`` or ``2h`` in seconds."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        value = float(number) * unit
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a time such as 90s, 30m or 2h, got {text!r}")
+    return value
+
+
+def _bytes(size: int) -> str:
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

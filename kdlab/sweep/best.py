@@ -1,0 +1,73 @@
+"""What a sweep ends with: its best configuration as an experiment, trained on all seeds and tested once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from optuna import Study
+from optuna.trial import FrozenTrial
+
+from kdlab.experiment import Experiment, read
+from kdlab.options import Options
+from kdlab.run import Outcome, run
+from kdlab.stage_folder import write_json
+from kdlab.sweep.definition import ENDING, Sweep
+from kdlab.sweep.places import StudyPlace
+from kdlab.sweep.ranking import front, ranked
+from kdlab.sweep.space import Values
+
+
+def values_of(trial: FrozenTrial) -> Values:
+    """What a trial tried."""
+    return dict(trial.params)
+
+
+def finalists(study: Study, count: int) -> list[FrozenTrial]:
+    """The best trial; with several objectives the chosen trade-off and the next ones of the front."""
+    if len(study.directions) == 1:
+        return ranked(study)[:1]
+    on_front = {trial.number for trial in front(study)}
+    return [trial for trial in ranked(study) if trial.number in on_front][:count]
+
+
+def experiment_of(sweep: Sweep, trial: FrozenTrial, name: str) -> Experiment:
+    """A trial's experiment with all seeds, and the stages that trials leave out."""
+    kept = [text for text in sweep.base if not text.startswith("seeds=")]
+    seeds = read(sweep.file, kept, sweep.quick).seeds
+    return read(
+        sweep.file, [*kept, f"seeds={seeds}", *sweep.space.overrides(values_of(trial)), f"name={name}"], sweep.quick
+    )
+
+
+def write_best(sweep: Sweep, study: Study, place: StudyPlace, trial: FrozenTrial) -> Path:
+    """Write the best configuration as a ready experiment beside the sweep's file; its path.
+
+    Only a study of another name than its sweep's gets a file of another name, so that none overwrites the other's.
+    """
+    stem = sweep.path.name.removesuffix(ENDING)
+    path = sweep.path.with_name(f"{stem if place.name == sweep.name else place.name}.best.yaml")
+    experiment = experiment_of(sweep, trial, f"{place.name}-best")
+    told = ", ".join(f"{o.name} {v:.6g}" for o, v in zip(sweep.objectives, trial.values, strict=True))
+    head = [
+        f"# The best of {len(study.get_trials(deepcopy=False))} trials of {sweep.path.name}: trial {trial.number}.",
+        f"# On validation: {told}. Written by `kdlab sweep`, which overwrites it; rename it to change it.",
+        *(f"# {name}: {value}" for name, value in trial.params.items()),
+    ]
+    text = yaml.safe_dump(experiment.resolved, sort_keys=False, allow_unicode=True, width=120)
+    scratch = path.with_name(f".{path.name}")
+    scratch.write_text("\n".join(head) + "\n" + text, encoding="utf-8")
+    scratch.replace(path)
+    return path
+
+
+def test_finalists(
+    sweep: Sweep, study: Study, place: StudyPlace, options: Options, trials: Sequence[FrozenTrial]
+) -> list[Outcome]:
+    """Run the finalists on all seeds and test them; each stage is tested once, whoever asks."""
+    outcomes = []
+    for position, trial in enumerate(trials):
+        name = f"{place.name}-best" + (f"-{position + 1}" if position else "")
+        outcomes.append(run(experiment_of(sweep, trial, name), options))
+    known = {str(t.number): outcome.execution for t, outcome in zip(trials, outcomes, strict=True)}
+    write_json(place.folder / "finalists.json", known)
+    return outcomes

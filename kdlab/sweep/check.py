@@ -1,0 +1,64 @@
+"""What can be known to fail before any trial: objectives that nobody logs, values that constructors refuse."""
+
+from collections.abc import Iterator
+
+from kdlab.configuration.errors import ConfigurationError, listing, suggestion
+from kdlab.options import Options
+from kdlab.rehearsal import rehearse_stages, rehearsed_job
+from kdlab.sweep.definition import Sweep
+from kdlab.sweep.measured import Measured
+from kdlab.sweep.space import Values
+from kdlab.workshop import Workshop, plans
+
+
+def check_sweep(sweep: Sweep, options: Options) -> dict[str, str]:
+    """Rehearse the stages at the experiment's own values and at every end of the search.
+
+    Returns:
+        The fingerprints of all stages that a trial runs, by stage and seed, at the experiment's own values.
+
+    Raises:
+        ConfigurationError: If an objective or constraint asks for what nobody logs, or a value does not fit.
+    """
+    workshop = Workshop(sweep.experiment, options)
+    needed = plans(workshop)
+    stages = list(dict.fromkeys(one.stage for one in needed))
+    rehearse_stages(workshop, stages)
+    for kind, name, of in _wanted(sweep):
+        _check_logged(sweep, workshop, f"{kind} {name!r}", of)
+    for values in sweep.space.corners():
+        _check_corner(sweep, workshop, options, values, stages)
+    return {f"{one.stage} {one.seed}": one.folder.fingerprint for one in needed}
+
+
+def _wanted(sweep: Sweep) -> Iterator[tuple[str, str, Measured]]:
+    for objective in sweep.objectives:
+        yield "objective", objective.name, objective.of
+    for constraint in sweep.constraints:
+        yield "constraint", constraint.name, constraint.of
+        if isinstance(constraint.bound, Measured):
+            yield "constraint", constraint.name, constraint.bound
+
+
+def _check_logged(sweep: Sweep, workshop: Workshop, what: str, of: Measured) -> None:
+    if of.metric.startswith("cost/"):
+        return
+    job, module = rehearsed_job(workshop, of.stage)
+    known = [f"val/{name}" for name in job.evaluate(module).measures]
+    if of.metric not in known:
+        raise ConfigurationError(
+            f"{sweep.path.name}: {what}: stage {of.stage!r} logs no {of.metric!r}{suggestion(of.metric, known)}; "
+            f"it logs {listing(known, 40)}"
+        )
+
+
+def _check_corner(sweep: Sweep, before: Workshop, options: Options, values: Values, stages: list[str]) -> None:
+    """One batch through what the values change."""
+    experiment = sweep.of(values)
+    same = before.experiment.resolved["stages"]
+    changed = [s for s in stages if experiment.resolved["stages"][s] != same[s]]
+    try:
+        rehearse_stages(Workshop(experiment, options, before), changed)
+    except ConfigurationError as error:
+        told = ", ".join(f"{name}={value}" for name, value in values.items())
+        raise ConfigurationError(f"{sweep.path.name}: at {told}: {error}") from error

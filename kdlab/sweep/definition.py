@@ -1,0 +1,242 @@
+"""A sweep file, ``experiments/NAME.sweep.yaml``: what is searched, for what, and how; checked before any trial."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution
+
+from kdlab.configuration.document import Document, load
+from kdlab.configuration.errors import ConfigurationError, listing, suggestion
+from kdlab.experiment import Experiment, read
+from kdlab.sweep.entries import known_keys, search_space
+from kdlab.sweep.goals import constraints, objectives
+from kdlab.sweep.measured import Constraint, Objective
+from kdlab.sweep.samplers import Made, pruner, sampler
+from kdlab.sweep.space import Entry, Space, Values
+
+TOP = (
+    "experiment", "search", "fixed", "objectives", "constraints", "sampler", "pruner", "seeds", "start", "trials",
+)  # fmt: skip
+ENDING = ".sweep.yaml"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A checked sweep; ``read_sweep`` makes it.
+
+    Args:
+        path: its file.
+        name: the file's name without its ending; the study's unless another is asked for.
+        file: the experiment that it searches.
+        base: overrides that every trial has.
+        experiment: the experiment with these.
+        space: what is searched.
+        objectives: what it is searched for.
+        constraints: what a good trial keeps.
+        sampler: how values are chosen.
+        pruner: how trials are given up early.
+        start: values that are tried first, the experiment's own before all others.
+        trials: how many trials, where the command does not say.
+        quick: whether the experiment's own ``quick`` overrides are applied.
+    """
+
+    path: Path
+    name: str
+    file: Path
+    base: tuple[str, ...]
+    experiment: Experiment
+    space: Space
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
+    sampler: Made
+    pruner: Made
+    start: tuple[Values, ...]
+    trials: int
+    quick: bool = False
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that are judged; a trial runs these and those that they need."""
+        wanted = {objective.of.stage for objective in self.objectives}
+        wanted |= {stage for constraint in self.constraints for stage in constraint.stages}
+        return tuple(stage for stage in self.experiment.stages if stage in wanted)
+
+    @property
+    def reported(self) -> Objective | None:
+        """The objective that pruning judges, epoch by epoch; None where there are several, or no epochs."""
+        (first, *others) = self.objectives
+        per_epoch = first.of.metric.startswith("val/") and first.of.stage == self.stages[-1]
+        return first if per_epoch and not others else None
+
+    def of(self, values: Mapping[str, Any]) -> Experiment:
+        """The experiment of a trial.
+
+        Raises:
+            ConfigurationError: If the values do not fit it.
+        """
+        return read(self.file, self.overrides(values), self.quick)
+
+    def overrides(self, values: Mapping[str, Any]) -> list[str]:
+        """All overrides of a trial."""
+        return [*self.base, *self.space.overrides(values)]
+
+
+def read_sweep(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> Sweep:
+    """Read a sweep file, with further overrides for every trial, and check all that needs no data.
+
+    Raises:
+        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+    """
+    document = load(found(path))
+    content = document.content
+    known_keys(document, (), content, TOP, "a sweep")
+    file = _experiment_file(document)
+    space = search_space(document)
+    experiment = read(file, overrides, quick)
+    wanted = objectives(document, experiment)
+    bounds = constraints(document, experiment)
+    base = (*_fixed(document), *overrides, f"seeds={_seeds(document, experiment)}")
+    experiment = read(file, base, quick)
+    sweep = Sweep(
+        document.path, document.path.name.removesuffix(ENDING), file, base, experiment, space, wanted, bounds,
+        sampler(document, len(wanted), space.conditional), pruner(document, len(wanted), 0), (),
+        _count(document, "trials", content.get("trials", 40)), quick,
+    )  # fmt: skip
+    epochs = int(experiment.trainer_arguments(sweep.stages[-1]).get("max_epochs") or 0)
+    sweep = replace(sweep, space=_classes_first(sweep), pruner=pruner(document, len(wanted), epochs))
+    _check_pruner(document, sweep)
+    _check_places(document, sweep)
+    return _started(document, sweep)
+
+
+def found(path: Path) -> Path:
+    """The sweep file; an experiment's own name finds the one beside it.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    beside = path.with_name(path.name.removesuffix(".yaml") + ENDING)
+    if not path.name.endswith(ENDING) and beside.exists():
+        return beside
+    if path.name.endswith(ENDING) or not path.exists():
+        return path
+    raise ConfigurationError(f"{path}: a sweep's file ends in {ENDING}; write {beside}, as docs/sweeps.md shows")
+
+
+def _experiment_file(document: Document) -> Path:
+    path = document.path
+    given = document.content.get("experiment", path.name.removesuffix(ENDING) + ".yaml")
+    if not isinstance(given, str):
+        raise document.error(("experiment",), f"expected an experiment's file, got {given!r}")
+    if not (path.parent / given).is_file():
+        raise document.error(("experiment",), f"there is no experiment {path.parent / given}; name one: experiment: …")
+    return path.parent / given
+
+
+def _fixed(document: Document) -> tuple[str, ...]:
+    fixed = document.content.get("fixed") or {}
+    if not isinstance(fixed, Mapping):
+        raise document.error(("fixed",), f"expected overrides such as {{trainer.max_epochs: 20}}, got {fixed!r}")
+    return tuple(f"{name}={json.dumps(value)}" for name, value in fixed.items())
+
+
+def _seeds(document: Document, experiment: Experiment) -> list[int]:
+    """The seeds that a trial is averaged over: by default the experiment's first alone."""
+    seeds = document.content.get("seeds", 1)
+    if isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds):
+        return seeds
+    if isinstance(seeds, list) or type(seeds) is not int or seeds < 1:
+        raise document.error(("seeds",), f"expected how many seeds a trial is averaged over, or a list, got {seeds!r}")
+    if seeds > len(experiment.seeds):
+        raise document.error(("seeds",), f"the experiment has {len(experiment.seeds)} seeds, {seeds} are asked for")
+    return experiment.seeds[:seeds]
+
+
+def _count(document: Document, key: str, value: Any) -> int:  # noqa: ANN401  any YAML
+    if type(value) is not int or value < 1:
+        raise document.error((key,), f"expected a whole number of at least 1, got {value!r}")
+    return value
+
+
+def _classes_first(sweep: Sweep) -> Space:
+    """With entries that choose a class before all others: a class that is set takes its old arguments away."""
+
+    def chooses_class(entry: Entry) -> bool:
+        if entry.when or not isinstance(entry.distribution, CategoricalDistribution):
+            return False
+        try:
+            value = sweep.experiment.value(entry.sets[0])
+        except ConfigurationError:  # said in full, with its place, when all values are tried
+            return False
+        return isinstance(value, Mapping) and "class_path" in value
+
+    return Space(tuple(sorted(sweep.space.entries, key=lambda entry: not chooses_class(entry))))
+
+
+def _check_pruner(document: Document, sweep: Sweep) -> None:
+    if "pruner" not in document.content or document.content["pruner"] is None:
+        return
+    if len(sweep.objectives) > 1:
+        raise document.error(("pruner",), "pruning compares one number, but there are several objectives; drop one key")
+    if sweep.reported is None:
+        first = sweep.objectives[0].of
+        raise document.error(
+            ("pruner",),
+            f"{first.stage} {first.metric} is not measured each epoch of the last stage {sweep.stages[-1]!r}; "
+            "drop the pruner",
+        )
+
+
+def _check_places(document: Document, sweep: Sweep) -> None:
+    """Refuse places that do not exist and values that do not fit, by reading the experiment at every end."""
+    taken: dict[str, str] = {}
+    for entry in sweep.space.entries:
+        for place in entry.sets:
+            if place in taken and not entry.when:
+                raise document.error(("search", entry.name), f"{place} is set by {taken[place]} already; keep one")
+            taken[place] = entry.name
+    for values in sweep.space.corners():
+        try:
+            sweep.of(values)
+        except ConfigurationError as error:
+            name = _culprit(sweep, values)
+            raise document.error(("search", name), f"at {name}={values[name]}: {error}") from error
+
+
+def _culprit(sweep: Sweep, values: Values) -> str:
+    """The first entry with which the experiment cannot be read."""
+    names = list(values)
+    for position, name in enumerate(names):
+        try:
+            sweep.of({name: values[name] for name in names[: position + 1]})
+        except ConfigurationError:
+            return name
+    return names[-1]
+
+
+def _started(document: Document, sweep: Sweep) -> Sweep:
+    """With the values that are tried first: the experiment's own where the search contains them, then ``start``."""
+    own: Values = {}
+    for entry in sweep.space.entries:
+        if entry.exists(own):
+            inside, value = entry.value_of(sweep.experiment.value(entry.sets[0]))
+            own |= {entry.name: value} if inside else {}
+    given = document.content.get("start") or []
+    if not isinstance(given, list) or not all(isinstance(values, Mapping) for values in given):
+        raise document.error(("start",), f"expected a list of values such as [{{alpha: 0.5}}], got {given!r}")
+    entries = {entry.name: entry for entry in sweep.space.entries}
+    for position, values in enumerate(given):
+        for name, value in values.items():
+            keys = ("start", str(position), str(name))
+            if name not in entries:
+                raise document.error(
+                    keys,
+                    f"nothing called {name!r} is searched{suggestion(str(name), entries)}; there is {listing(entries)}",
+                )
+            if not entries[name].takes(value):
+                raise document.error(keys, f"{value!r} lies outside of what is searched for {name}")
+    starts = [own, *(dict(values) for values in given)]
+    return replace(sweep, start=tuple(starts))

@@ -1,0 +1,141 @@
+"""The ``search`` part of a sweep file, checked entry by entry."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.errors import listing, suggestion
+from kdlab.sweep.space import Distribution, Entry, Scalar, Space
+
+NAME = re.compile(r"[A-Za-z][\w.-]*")
+KINDS = ("float", "int", "choices")
+ENTRY = ("sets", *KINDS, "log", "step", "when")
+
+
+def search_space(document: Document) -> Space:
+    """Check the key ``search``.
+
+    Raises:
+        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+    """
+    written = document.content.get("search")
+    if not isinstance(written, Mapping) or not written:
+        raise document.error(("search",), "a sweep searches something; name at least one entry with sets and a range")
+    entries: dict[str, Entry] = {}
+    for name, given in written.items():
+        keys = ("search", str(name))
+        if not NAME.fullmatch(str(name)):
+            raise document.error(keys, f"{name!r} cannot name an entry; take letters, digits, -, _ and .")
+        if not isinstance(given, Mapping):
+            raise document.error(keys, f"expected a mapping such as {{sets: student.alpha, float: [0, 1]}}: {given!r}")
+        known_keys(document, keys, given, ENTRY, f"the entry {name!r}")
+        distribution, stands_for = _distribution(document, keys, given)
+        when = _when(document, (*keys, "when"), given.get("when") or {}, entries)
+        entries[str(name)] = Entry(str(name), _sets(document, keys, given), distribution, when, stands_for)
+    return Space(tuple(entries.values()))
+
+
+def known_keys(document: Document, keys: Keys, value: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+    """Refuse a key that has no meaning."""
+    for key in value:
+        if key not in known:
+            raise document.error(
+                (*keys, str(key)),
+                f"{what} has no key {str(key)!r}{suggestion(str(key), known)}; it has {listing(known)}",
+            )
+
+
+def _sets(document: Document, keys: Keys, given: Mapping[str, Any]) -> tuple[str, ...]:
+    sets = given.get("sets")
+    sets = [sets] if isinstance(sets, str) else sets
+    if not isinstance(sets, list) or not sets or not all(isinstance(place, str) for place in sets):
+        raise document.error(keys, "sets names one or several places of the experiment, such as student.temperature")
+    return tuple(sets)
+
+
+def _distribution(document: Document, keys: Keys, given: Mapping[str, Any]) -> tuple[Distribution, dict[Scalar, Any]]:
+    kinds = [kind for kind in KINDS if kind in given]
+    if len(kinds) != 1:
+        raise document.error(keys, f"an entry has exactly one of {listing(KINDS)}, found {listing(kinds)}")
+    if kinds == ["choices"]:
+        for key in ("log", "step"):
+            if key in given:
+                raise document.error((*keys, key), f"choices have no {key}; leave it out")
+        return _choices(document, (*keys, "choices"), given["choices"])
+    return _range(document, keys, given, kinds[0]), {}
+
+
+def _range(document: Document, keys: Keys, given: Mapping[str, Any], kind: str) -> Distribution:
+    place, whole = (*keys, kind), kind == "int"
+    ends, log, step = given[kind], given.get("log", False), given.get("step")
+    wanted = int if whole else (int, float)
+    if not isinstance(ends, list) or len(ends) != 2 or not all(_is_number(end, wanted) for end in ends):
+        raise document.error(place, f"expected [lowest, highest], two {'whole ' if whole else ''}numbers, got {ends!r}")
+    low, high = ends
+    if low > high:
+        raise document.error(place, f"the range is empty: {low} is above {high}")
+    if not isinstance(log, bool):
+        raise document.error((*keys, "log"), f"expected true or false, got {log!r}")
+    if log and low <= 0:
+        raise document.error(place, f"a logarithmic range starts above 0, got {low}")
+    if step is not None and (not _is_number(step, wanted) or step <= 0 or log):
+        reason = "log and step exclude each other" if log else f"expected a positive number, got {step!r}"
+        raise document.error((*keys, "step"), reason)
+    if whole:
+        return IntDistribution(low, high, log=log, step=step or 1)
+    return FloatDistribution(float(low), float(high), log=log, step=step)
+
+
+def _is_number(value: Any, kind: Any) -> bool:  # noqa: ANN401  any YAML
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _choices(document: Document, keys: Keys, choices: Any) -> tuple[CategoricalDistribution, dict[Scalar, Any]]:  # noqa: ANN401  any YAML
+    """A list of values, or a mapping from short names to what they stand for."""
+    if not isinstance(choices, list | dict) or not choices:
+        raise document.error(keys, f"the choices are empty or no list: {choices!r}; name at least one value")
+    if isinstance(choices, dict):
+        return CategoricalDistribution(list(choices)), dict(choices)
+    labels: list[Scalar] = []
+    stands_for: dict[Scalar, Any] = {}
+    for choice in choices:
+        plain = choice is None or isinstance(choice, bool | int | float | str)
+        label = choice if plain else json.dumps(choice)
+        if any(label == other and type(label) is type(other) for other in labels):
+            raise document.error(keys, f"the choice {label!r} stands twice; name each once")
+        labels.append(label)
+        if not plain:
+            stands_for[label] = choice
+    return CategoricalDistribution(labels), stands_for
+
+
+def _when(
+    document: Document,
+    keys: Keys,
+    when: Any,  # noqa: ANN401  any YAML
+    before: Mapping[str, Entry],
+) -> dict[str, tuple[Scalar, ...]]:
+    if not isinstance(when, Mapping):
+        raise document.error(keys, f"expected {{entry: value}} or {{entry: [values]}}, got {when!r}")
+    found: dict[str, tuple[Scalar, ...]] = {}
+    for name, wanted in when.items():
+        place, entry = (*keys, str(name)), before.get(str(name))
+        if entry is None:
+            near = suggestion(str(name), before)
+            raise document.error(place, f"no entry {name!r} stands above{near}; there is {listing(before)}")
+        values = tuple(wanted) if isinstance(wanted, list) else (wanted,)
+        for value in values:
+            if not entry.takes(value):
+                raise document.error(place, f"{value!r} is no value of {name}; {_possible(entry)}")
+        found[str(name)] = values
+    return found
+
+
+def _possible(entry: Entry) -> str:
+    ends = listing(map(str, entry.ends()))
+    return f"it has {ends}" if isinstance(entry.distribution, CategoricalDistribution) else f"it lies between {ends}"

@@ -1,0 +1,94 @@
+"""What trials leave behind is bounded: stages that only the lesser trials used are freed."""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from kdlab.configuration.errors import ConfigurationError
+from kdlab.sweep.places import StudyPlace
+from kdlab.sweep.ranking import ranked
+from kdlab.sweep.study import STAGES
+from kdlab.tracking.folders import executions
+
+
+def keep_count(text: str) -> int | None:
+    """``best:5`` is 5, ``all`` is None.
+
+    Raises:
+        ConfigurationError: If it is neither.
+    """
+    if text == "all":
+        return None
+    word, _, number = text.partition(":")
+    if word != "best" or not number.isdecimal() or int(number) < 1:
+        raise ConfigurationError(f"--keep {text}: expected best:5, for the best five trials, or all")
+    return int(number)
+
+
+@contextmanager
+def in_use(place: StudyPlace) -> Iterator[None]:
+    """Between looking at what a trial can reuse and saying so, nothing is freed."""
+    with place.lock("keep"):
+        yield
+
+
+def free_lesser(study: Study, place: StudyPlace, keep: int | None) -> None:
+    """Free the stages of trials that are neither among the best nor running, nor used by anything else."""
+    if keep is None:
+        return
+    with in_use(place):
+        trials = study.get_trials(deepcopy=False)
+        best = {trial.number for trial in ranked(study)[:keep]}
+        open_ones = [t for t in trials if not t.state.is_finished()]
+        kept = _stages([*open_ones, *(t for t in trials if t.number in best)])
+        kept |= referenced(place.mlruns, plain_only=True)
+        # What is not finished may be gone on with by a retry, and is small; `kdlab clean` shows it.
+        lesser = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and t.number not in best]
+        for name in sorted(_stages(lesser) - kept):
+            free(place.mlruns / "stages" / name)
+
+
+def referenced(mlruns: Path, plain_only: bool) -> set[str]:
+    """Fingerprints of the stages that a finished execution refers to, or one that is running.
+
+    Args:
+        mlruns: the folder.
+        plain_only: without the trials of sweeps.
+    """
+    return {
+        use.folder.fingerprint
+        for execution in executions(mlruns)
+        if execution.status in ("FINISHED", "RUNNING") and not (plain_only and execution.experiment.endswith(" sweeps"))
+        for use in execution.uses
+    }
+
+
+def free(folder: Path) -> int:
+    """Delete a stage folder unless somebody holds it; the bytes that became free."""
+    if not folder.is_dir():
+        return 0
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return 0
+    try:
+        size = size_of(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        lock.release()
+    return size
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _stages(trials: Iterable[FrozenTrial]) -> set[str]:
+    return {name for trial in trials for name in trial.user_attrs.get(STAGES, [])}

@@ -1,0 +1,90 @@
+"""Optuna's samplers and pruners by class path, with defaults that fit several workers."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, TPESampler
+
+from kdlab.configuration.document import Document
+from kdlab.configuration.errors import listing, suggestion
+from kdlab.configuration.nodes import Call
+from kdlab.configuration.typed import check_class
+
+
+@dataclass(frozen=True)
+class Made:
+    """A class with its arguments; each worker makes an object of its own."""
+
+    kind: type[Any]
+    arguments: Mapping[str, Any]
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """The sampler, seeded where it draws at random and the file does not seed it."""
+        arguments = dict(self.arguments)
+        if "seed" in inspect.signature(self.kind).parameters and arguments.get("seed") is None:
+            arguments["seed"] = seed
+        made: BaseSampler = self.kind(**arguments)
+        return made
+
+    def pruner(self) -> BasePruner:
+        """The pruner."""
+        made: BasePruner = self.kind(**self.arguments)
+        return made
+
+
+def sampler(document: Document, objectives: int, conditional: bool) -> Made:
+    """The sampler that the file names; by default a multivariate TPE that knows of the other workers' trials.
+
+    Raises:
+        ConfigurationError: If it is none, or refuses its arguments.
+    """
+    if document.content.get("sampler") is None:
+        # `group` splits a conditional space into parts that are sampled jointly, each on its own.
+        return Made(TPESampler, {"multivariate": True, "constant_liar": True, "group": conditional})
+    made = _made(document, "sampler", "optuna.samplers", BaseSampler)
+    made.sampler(0)
+    return made
+
+
+def pruner(document: Document, objectives: int, epochs: int) -> Made:
+    """The pruner that the file names; by default none for several objectives, else by the median of other trials.
+
+    A quarter of the epochs is left to every trial: learning rates and warm-ups look worse at first than they are.
+
+    Raises:
+        ConfigurationError: If it is none, or refuses its arguments.
+    """
+    if "pruner" not in document.content:
+        if objectives > 1:
+            return Made(NopPruner, {})
+        return Made(MedianPruner, {"n_startup_trials": 5, "n_warmup_steps": epochs // 4})
+    if document.content["pruner"] is None:
+        return Made(NopPruner, {})
+    made = _made(document, "pruner", "optuna.pruners", BasePruner)
+    made.pruner()
+    return made
+
+
+def _made(document: Document, key: str, package: str, base: type[Any]) -> Made:
+    written = document.content[key]
+    given = {"class_path": written} if isinstance(written, str) else written
+    if not isinstance(given, Mapping) or not isinstance(given.get("class_path"), str):
+        raise document.error((key,), f"expected {{class_path: …, init_args: {{…}}}}, got {written!r}")
+    name = given["class_path"]
+    if "." not in name:
+        known = vars(optuna.samplers if key == "sampler" else optuna.pruners)
+        there = [other for other, kind in known.items() if inspect.isclass(kind) and issubclass(kind, base)]
+        if name not in there:
+            raise document.error(
+                (key,), f"Optuna has no {key} {name!r}{suggestion(name, there)}; it has {listing(there)}"
+            )
+        given = {**given, "class_path": f"{package}.{name}"}
+    call: Call = check_class(given, [base], document, (key,))
+    built = {argument: node.build() for argument, node in call.arguments.items()}
+    written_here = set(given.get("init_args") or {})
+    call.build()  # a refused argument is an error of the file
+    return Made(call.target, {argument: built[argument] for argument in written_here})  # type: ignore[arg-type]  # a class, by check_class

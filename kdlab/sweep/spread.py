@@ -1,0 +1,84 @@
+"""Several processes on the stages and seeds of one run: it trains from the plan's start, helpers from its end."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from kdlab.experiment import Experiment
+from kdlab.options import Options
+from kdlab.run import describe, terminable
+from kdlab.scoring import test
+from kdlab.sweep.machine import Machine
+from kdlab.training import train
+from kdlab.workshop import Planned, Workshop, plans
+
+#: Seconds between two looks for a stage whose teachers are ready and that nobody trains.
+LOOK = 0.5
+
+
+@contextmanager
+def helped(command: Sequence[str], machine: Machine, logs: Path) -> Iterator[None]:
+    """While helpers work: each is ``python -m`` with this command. What one leaves undone, the run does itself.
+
+    Args:
+        command: of a helper, without the interpreter.
+        machine: how the machine is shared; the run itself is its first worker.
+        logs: folder of what they say.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    helpers = []
+    try:
+        for index in range(1, machine.workers):
+            with (logs / f"helper-{index}.log").open("wb") as output:
+                helpers.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", *command],
+                        stdin=subprocess.PIPE,  # closed when this process dies, however it dies
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        env=machine.environment(index),
+                        start_new_session=True,
+                    )
+                )
+        yield
+    finally:
+        for helper in helpers:
+            helper.terminate()
+        for helper in helpers:
+            helper.wait()
+
+
+def help_along(experiment: Experiment, options: Options) -> None:
+    """Train and test what nobody else does, the last stage first, until nothing is left that can be begun."""
+    workshop = Workshop(experiment, options)
+    planned = plans(workshop)
+    with terminable():
+        while any(not (one.trained and one.tested) for one in planned):
+            if not any(_taken(workshop, one) for one in reversed(planned)):
+                time.sleep(LOOK)
+
+
+def _taken(workshop: Workshop, planned: Planned) -> bool:
+    """Bring a stage to its end if it can be begun and nobody else has it; whether that was done."""
+    needed = workshop.reference_of(planned.stage, planned.seed)
+    if planned.trained and planned.tested:
+        return False
+    if not all(workshop.planned(*teacher).trained for teacher in needed):
+        return False
+    planned.folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(planned.folder.path / "lock", timeout=0):
+            job = workshop.job(planned)
+            if not planned.trained:
+                describe(job, planned)
+                train(job, lambda: None, [])
+            if not planned.tested:
+                test(job, planned.evaluation)
+    except Timeout:
+        return False
+    return True

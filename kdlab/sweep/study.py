@@ -1,0 +1,183 @@
+"""An Optuna study as several workers share it: joined or made, its trials counted, claimed one by one, and buried."""
+
+import json
+import os
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna import Study
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+
+from kdlab.configuration.errors import ConfigurationError, listing
+from kdlab.sweep.definition import Sweep
+from kdlab.sweep.measured import Measured
+from kdlab.sweep.places import GRACE, RETRIES, StudyPlace, open_storage, quiet
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+#: What a trial says of itself in its user attributes.
+WORKER, STAGES, EXECUTION, REASON, CONTINUES, SIGNATURE = (
+    "worker", "stages", "execution", "reason", "continues", "sweep",
+)  # fmt: skip
+
+
+def signature(sweep: Sweep, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+    """What must stay the same for two trials to be comparable, part by part.
+
+    Args:
+        sweep: the sweep.
+        fingerprints: of the stages with the experiment's own values; they know of data, code and settings.
+    """
+
+    def goal(of: Measured) -> str:
+        return f"{of.stage} {of.metric}"
+
+    search = {
+        f"search.{entry.name}": repr((entry.sets, entry.distribution, dict(entry.when), dict(entry.stands_for)))
+        for entry in sweep.space.entries
+    }
+    wanted = {f"objectives.{one.name}": f"{one.direction.name.lower()} {goal(one.of)}" for one in sweep.objectives}
+    bounds = {f"constraints.{one.name}": repr(one) for one in sweep.constraints}
+    searched = {place for entry in sweep.space.entries for place in entry.sets}
+    fixed = {"fixed": [text for text in sweep.base if text.partition("=")[0] not in searched]}
+    evaluation = {"evaluate": sweep.experiment.evaluation_hash()}
+    return search | wanted | bounds | fixed | evaluation | {"stages": dict(fingerprints)}
+
+
+def join(sweep: Sweep, place: StudyPlace, fingerprints: Mapping[str, str]) -> Study:
+    """The study of this sweep, made if there is none; the experiment's own values are its first trial.
+
+    Raises:
+        ConfigurationError: If the name belongs to another search, or the storage cannot be reached.
+    """
+    told = signature(sweep, fingerprints)
+    storage = open_storage(place)
+    with place.lock("claim"), quiet():
+        study = optuna.create_study(
+            study_name=place.name,
+            storage=storage,
+            directions=[objective.direction for objective in sweep.objectives],
+            load_if_exists=True,
+        )
+        known = study.user_attrs.get(SIGNATURE)
+        if known is None and study.get_trials(deepcopy=False):
+            raise ConfigurationError(
+                f"the study {place.name!r} in {place.shown} was not made by kdlab; take another: --study NAME2"
+            )
+        if known is not None and json.loads(known) != json.loads(json.dumps(told)):
+            before = json.loads(known)
+            changed = [part for part in dict.fromkeys([*before, *told]) if before.get(part) != told.get(part)]
+            raise ConfigurationError(
+                f"the study {place.name!r} has trials of another search: {listing(changed)} changed since; "
+                f"give this one a name of its own: --study {place.name}-2"
+            )
+        if known is None:
+            for values in sweep.start:
+                study.enqueue_trial(values)
+            study.set_user_attr(SIGNATURE, json.dumps(told))
+        return study
+
+
+def load(place: StudyPlace) -> Study:
+    """An existing study, for looking at it.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    storage = open_storage(place)
+    try:
+        return optuna.load_study(study_name=place.name, storage=storage)
+    except KeyError as error:
+        names = optuna.get_all_study_names(storage)
+        raise ConfigurationError(
+            f"there is no study {place.name!r} in {place.shown}; there is {listing(names)}"
+        ) from error
+
+
+def counts(study: Study) -> Counter[TrialState]:
+    """How many trials there are in each state."""
+    return Counter(trial.state for trial in study.get_trials(deepcopy=False))
+
+
+def good(study: Study) -> int:
+    """How many trials count: completed and pruned ones."""
+    by_state = counts(study)
+    return sum(by_state[state] for state in FINISHED)
+
+
+def feasible(trial: FrozenTrial) -> bool:
+    """Whether a trial keeps every constraint."""
+    return all(value <= 0 for value in trial.constraints.values())
+
+
+def new_worker() -> str:
+    """A worker's name, unique over machines."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def alive(place: StudyPlace, worker: str) -> Iterator[None]:
+    """Hold the lock by which others know that this worker lives; the kernel lifts it however the process ends."""
+    lock = place.lock(f"alive-{worker}")
+    with lock:
+        yield
+    (place.folder / f"alive-{worker}.lock").unlink(missing_ok=True)
+
+
+def bury(study: Study, place: StudyPlace) -> None:
+    """Fail trials whose worker is dead, and queue them again; the claim lock is held by the caller.
+
+    A worker names itself in its trial before it gives the claim lock back: a running trial without a name has none.
+    """
+    with quiet():
+        retry = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if not _dead(trial, place):
+                continue
+            try:
+                study.tell(trial.number, state=TrialState.FAIL)
+            except (UpdateFinishedTrialError, ValueError):
+                continue  # it ended in this moment
+            retry(study, trial)
+        # Workers of other machines are known by their heartbeats alone.
+        fail_stale_trials(study)
+
+
+def _dead(trial: FrozenTrial, place: StudyPlace) -> bool:
+    worker = trial.user_attrs.get(WORKER)
+    if worker is None:
+        # On a machine that does not share this folder, the claim lock is another one: give it time to sign.
+        age = datetime.now() - trial.datetime_start if trial.datetime_start is not None else timedelta(0)
+        return place.url.startswith("sqlite") or age > timedelta(seconds=GRACE)
+    file = place.folder / f"alive-{worker}.lock"
+    if not worker.startswith(f"{socket.gethostname()}-") or not file.exists():
+        return False
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    lock.release()
+    return True
+
+
+Claimed = Callable[[], None]
+
+
+@contextmanager
+def claiming(place: StudyPlace) -> Iterator[FileLock]:
+    """Hold the lock under which trials are counted and begun, so that no two workers take the last one."""
+    lock = place.lock("claim")
+    lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release(force=True)

@@ -1,0 +1,150 @@
+"""A worker: takes trials of a study, one after the other, until there are enough."""
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+
+import optuna
+from filelock import FileLock
+from optuna import Study, Trial
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+
+from kdlab.errors import Interrupted, StageError
+from kdlab.run import terminable
+from kdlab.sweep.definition import Sweep
+from kdlab.sweep.keeping import free_lesser
+from kdlab.sweep.places import StudyPlace, open_storage, quiet
+from kdlab.sweep.study import (
+    CONTINUES,
+    FINISHED,
+    REASON,
+    STAGES,
+    WORKER,
+    alive,
+    bury,
+    claiming,
+    counts,
+    new_worker,
+)
+from kdlab.sweep.trial import TrialFailedError, Trials
+
+#: Seconds between two looks whether the last running trials have ended well.
+PATIENCE = 1.0
+#: So many failed trials in a row are no accident.
+TOO_MANY = 10
+
+
+@dataclass(frozen=True)
+class Target:
+    """When a sweep is over.
+
+    Args:
+        trials: how many completed and pruned trials there shall be; None is no bound.
+        until: the time, in seconds since 1970, after which no trial is begun; None is no bound.
+        keep: how many of the best trials keep their stages; None is all.
+    """
+
+    trials: int | None
+    until: float | None = None
+    keep: int | None = 5
+
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return self.until is not None and time.time() >= self.until
+
+
+def work(sweep: Sweep, place: StudyPlace, trials: Trials, target: Target) -> None:
+    """Run trials until there are as many as asked for, together with all other workers.
+
+    Raises:
+        ConfigurationError: If the experiment is wrong, or trials do nothing but fail.
+        Interrupted: If somebody stops the sweep; the trial that was running is tried again by the next.
+    """
+    name = new_worker()
+    with alive(place, name), terminable():
+        try:
+            study = optuna.load_study(study_name=place.name, storage=open_storage(place))
+            study.sampler = sweep.sampler.sampler(seed_of(study, name))
+            study.pruner = sweep.pruner.pruner()
+            while not target.over() and _one(study, sweep, place, trials, target, name):
+                pass
+        except KeyboardInterrupt as stop:
+            raise Interrupted from stop
+
+
+def seed_of(study: Study, worker: str) -> int:
+    """Of the sampler: the first worker of a study draws the same every time, and no two workers draw alike.
+
+    A study that goes on must not draw again what it drew at its start, so the number of trials enters.
+    """
+    known = len(study.get_trials(deepcopy=False))
+    begun = any(t.user_attrs.get(WORKER) for t in study.get_trials(deepcopy=False))
+    told = f"{study.study_name} {known} {worker if begun else ''}"
+    return int(hashlib.sha256(told.encode()).hexdigest()[:8], 16)
+
+
+def _one(study: Study, sweep: Sweep, place: StudyPlace, trials: Trials, target: Target, name: str) -> bool:
+    """Run a trial if one is left to be had; whether there may be more to do."""
+    with claiming(place) as claim:
+        bury(study, place)
+        check_for_progress(study)
+        by_state = counts(study)
+        done = sum(by_state[state] for state in FINISHED)
+        if target.trials is not None and done >= target.trials:
+            return False
+        if target.trials is None or done + by_state[TrialState.RUNNING] < target.trials:
+            with quiet():
+                study.optimize(
+                    lambda trial: _objective(trial, sweep, trials, claim, name), n_trials=1, catch=(TrialFailedError,)
+                )
+            free_lesser(study, place, target.keep)
+            return True
+    # As many as needed are running elsewhere: one of them may fail.
+    time.sleep(PATIENCE)
+    return True
+
+
+def _objective(trial: Trial, sweep: Sweep, trials: Trials, claim: FileLock, name: str) -> list[float]:
+    """One trial; the claim is given back as soon as the trial is known to run here."""
+    trial.set_user_attr(WORKER, name)
+    claim.release()
+    values = sweep.space.suggest(trial)
+    try:
+        return trials.values(trial, values)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        trial.set_user_attr(REASON, "stopped")
+        stages = trial.user_attrs.get(STAGES, [])
+        trial.study.enqueue_trial(values, user_attrs={CONTINUES: trial.number, STAGES: stages})
+        raise Interrupted from stop
+    except UpdateFinishedTrialError as error:
+        # This machine slept so long that another worker took the trial over.
+        raise TrialFailedError("taken over by another worker") from error
+
+
+def check_for_progress(study: Study) -> None:
+    """Stop where trials do nothing but fail.
+
+    Raises:
+        StageError: If the last trials all failed.
+    """
+    ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+    last = sorted(ended, key=lambda trial: (trial.datetime_complete is None, trial.datetime_complete))[-TOO_MANY:]
+    reasons = [t.user_attrs.get(REASON) for t in last if t.state == TrialState.FAIL]
+    failed = [reason for reason in reasons if reason not in (None, "stopped")]
+    if len(failed) == TOO_MANY:
+        raise StageError(f"the last {TOO_MANY} trials failed, the last one: {failed[-1]}; narrow the search")
+
+
+def die_with_parent() -> None:
+    """Stop as after Ctrl-C when the launcher is gone: its end of the pipe is closed however it dies."""
+
+    def watch() -> None:
+        while os.read(0, 1024):  # not sys.stdin, whose lock would be held when the interpreter ends
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

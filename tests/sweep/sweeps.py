@@ -1,0 +1,43 @@
+"""A made-up sweep over the made-up experiment; each trial takes half a second."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kdlab.options import Options
+from kdlab.sweep.definition import Sweep, read_sweep
+from kdlab.sweep.places import StudyPlace, place_of
+from kdlab.sweep.trial import options_for
+from tests.experiments import written
+
+ACCURACY = {"stage": "student", "metric": "val/accuracy", "direction": "maximize"}
+AGREEMENT = {"stage": "student", "metric": "val/fidelity/agreement", "direction": "maximize"}
+SIZE = {"stage": "student", "metric": "cost/parameters", "direction": "minimize"}
+
+
+def content() -> dict[str, Any]:
+    """Temperature and alpha, for accuracy."""
+    return {
+        "search": {
+            "temperature": {"sets": ["student.temperature"], "float": [1.0, 8.0], "log": True},
+            "alpha": {"sets": "student.alpha", "float": [0.1, 2.0]},
+        },
+        "objectives": {"accuracy": ACCURACY},
+    }
+
+
+def sweep_file(folder: Path, experiment: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """The experiment and its sweep as files; top-level keys of the sweep may be changed, None drops one."""
+    written(folder, **(experiment or {}))
+    path = folder / "made_up.sweep.yaml"
+    whole = {name: value for name, value in {**content(), **changes}.items() if value is not None}
+    path.write_text(yaml.safe_dump(whole, sort_keys=False))
+    return path
+
+
+def opened(folder: Path, **changes: Any) -> tuple[Sweep, StudyPlace, Options]:
+    """A sweep, where its study is, and the choices of its trials."""
+    sweep = read_sweep(sweep_file(folder, **changes))
+    place = place_of("made_up", None, folder / "mlruns")
+    return sweep, place, options_for(place.mlruns, "cpu", sweep.stages, False)
