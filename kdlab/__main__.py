@@ -99,10 +99,10 @@ def _parser() -> argparse.ArgumentParser:
         worker.add_argument(name, type=kind, help=argparse.SUPPRESS)
     worker.add_argument("--launched", action="store_true", help=argparse.SUPPRESS)
     worker.set_defaults(command=sweeps.worker)
-    helper = commands.add_parser("helper")  # started by `run --workers`, listed nowhere
-    _add_experiment(helper)
-    _add_choices(helper)
-    helper.set_defaults(command=spreading.helper, debug=False)
+    assistant = commands.add_parser("assistant")  # started by `run --workers`, listed nowhere
+    _add_experiment(assistant)
+    _add_choices(assistant)
+    assistant.set_defaults(command=spreading.assistant, debug=False)
     swept = add("sweep-report", "write the report of a sweep from what its study has")
     _add_experiment(swept, "the sweep, such as experiments/digits.sweep.yaml")
     _add_study(swept)

@@ -1,4 +1,4 @@
-"""``kdlab run`` with several workers: helpers train stages and seeds besides it."""
+"""``kdlab run`` with several workers: assistants train stages and seeds besides it."""
 
 import argparse
 import os
@@ -26,7 +26,7 @@ def run(asked: argparse.Namespace) -> None:
     experiment, options = experiments.opened(asked)
     import kdlab.run
     from kdlab.sweep.launcher import arguments
-    from kdlab.sweep.spread import helped
+    from kdlab.sweep.spread import assisted
     from kdlab.workshop import plan
 
     kdlab.run.check_writable(options.mlruns)
@@ -36,8 +36,8 @@ def run(asked: argparse.Namespace) -> None:
                 planned.folder.clear()
     told = {"set": asked.set, "quick": asked.quick, "only": asked.only, "mlruns": options.mlruns}
     told |= {"accelerator": asked.accelerator, "seeds": _seeds_of(options)}
-    command = ["kdlab", "helper", str(asked.file), *arguments(told)]
-    with helped(command, machine, options.mlruns / "sweeps" / "helpers"):
+    command = ["kdlab", "assistant", str(asked.file), *arguments(told)]
+    with assisted(command, machine, options.mlruns / "sweeps" / "assistants"):
         outcome = kdlab.run.run(experiment, replace(options, fresh=()))
     experiments.show_report(outcome.report, outcome.link)
 
@@ -46,7 +46,7 @@ def _seeds_of(options: "Options") -> str | None:
     return None if options.seeds is None else ",".join([*map(str, options.seeds), ""])
 
 
-def helper(asked: argparse.Namespace) -> None:
+def assistant(asked: argparse.Namespace) -> None:
     """Train stages of a run that ``kdlab run --workers`` started."""
     from kdlab.sweep.spread import help_along
     from kdlab.sweep.worker import die_with_parent

@@ -1,4 +1,4 @@
-"""Several processes on the stages and seeds of one run: it trains from the plan's start, helpers from its end."""
+"""Several processes on the stages and seeds of one run: it trains from the plan's start, assistants from its end."""
 
 import subprocess
 import sys
@@ -22,20 +22,20 @@ LOOK = 0.5
 
 
 @contextmanager
-def helped(command: Sequence[str], machine: Machine, logs: Path) -> Iterator[None]:
-    """While helpers work: each is ``python -m`` with this command. What one leaves undone, the run does itself.
+def assisted(command: Sequence[str], machine: Machine, logs: Path) -> Iterator[None]:
+    """While assistants work: each is ``python -m`` with this command. What one leaves undone, the run does itself.
 
     Args:
-        command: of a helper, without the interpreter.
+        command: of an assistant, without the interpreter.
         machine: how the machine is shared; the run itself is its first worker.
         logs: folder of what they say.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    helpers = []
+    assistants = []
     try:
         for index in range(1, machine.workers):
-            with (logs / f"helper-{index}.log").open("wb") as output:
-                helpers.append(
+            with (logs / f"assistant-{index}.log").open("wb") as output:
+                assistants.append(
                     subprocess.Popen(
                         [sys.executable, "-m", *command],
                         stdin=subprocess.PIPE,  # closed when this process dies, however it dies
@@ -47,10 +47,10 @@ def helped(command: Sequence[str], machine: Machine, logs: Path) -> Iterator[Non
                 )
         yield
     finally:
-        for helper in helpers:
-            helper.terminate()
-        for helper in helpers:
-            helper.wait()
+        for assistant in assistants:
+            assistant.terminate()
+        for assistant in assistants:
+            assistant.wait()
 
 
 def help_along(experiment: Experiment, options: Options) -> None:

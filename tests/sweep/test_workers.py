@@ -176,7 +176,7 @@ def test_workers_of_a_plain_run_give_the_numbers_of_one_after_the_other(tmp_path
         assert run.returncode == 0, run.stderr
         found = [StageFolder(folder) for folder in (mlruns / "stages").iterdir() if folder.is_dir()]
         numbers.append({folder.fingerprint: (folder.done["best"], len(folder.tests())) for folder in found})  # type: ignore[index]
-        helper = mlruns / "sweeps" / "helpers" / "helper-1.log"
-        assert not helper.exists() or "error" not in helper.read_text()
+        assistant = mlruns / "sweeps" / "assistants" / "assistant-1.log"
+        assert not assistant.exists() or "error" not in assistant.read_text()
     assert numbers[0] == numbers[1]
     assert len(numbers[0]) == 7
