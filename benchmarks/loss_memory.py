@@ -1,6 +1,6 @@
 """What the pairwise losses hold in memory, beside how they are often written.
 
-    python -m benchmarks.loss_memory [--batch 512]
+    python -m benchmarks.loss_memory
 
 Bytes are the allocator's own record over forward and backward, the layers themselves not counted: the same on every
 machine.
@@ -8,9 +8,7 @@ machine.
 
 import argparse
 import os
-import shlex
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from rich.console import Console
@@ -60,7 +58,7 @@ def pairwise_nst(student: Tensor, teacher: Tensor) -> Tensor:
     return kernel(ours, ours) + kernel(theirs, theirs) - 2 * kernel(ours, theirs)
 
 
-def memory_rows(largest: int) -> Iterator[list[str]]:
+def memory_rows(batches: Iterable[int] = (32, 64, 128, 256, 512)) -> Iterator[list[str]]:
     """Peak of forward and backward beyond the layers themselves."""
 
     def measured(loss: Callable[[Tensor, Tensor], Tensor], shape: tuple[int, ...]) -> float:
@@ -74,10 +72,8 @@ def memory_rows(largest: int) -> Iterator[list[str]]:
         return peak_bytes(work) / MEBIBYTE
 
     angle, transfer = RKDAngle(), NST()
-    for batch in (32, 64, 128, 256, 512):
+    for batch in batches:
         for width in (512, 4096):
-            if batch > largest:
-                continue
             shape = (batch, width)
             ours = measured(lambda s, t: angle([s], [t]), shape)
             small = 4 * batch**2 * width <= 2**30
@@ -85,8 +81,6 @@ def memory_rows(largest: int) -> Iterator[list[str]]:
             bound = 4 * (batch**2 + batch * width) / MEBIBYTE
             yield ["RKDAngle", str(batch), str(width), f"{bound:.1f}", f"{ours:.1f}", naive]
         for channels, side in ((32, 14), (128, 7)):
-            if batch > largest:
-                continue
             maps = (batch, channels, side, side)
             ours = measured(lambda s, t: transfer([s], [t]), maps)
             width = channels * side**2
@@ -101,16 +95,15 @@ def memory_rows(largest: int) -> Iterator[list[str]]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loss_memory")
-    parser.add_argument("--batch", type=int, default=512, help="largest batch")
-    arguments = parser.parse_args()
+    parser.parse_args()
     # The profiler's library greets on each start otherwise.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     table = Table("loss", "batch", "width", "B² + B·d, MiB", "peak, MiB", "as often written, MiB", title=machine())
-    for row in sorted(memory_rows(arguments.batch), key=lambda row: row[0], reverse=True):
+    for row in sorted(memory_rows(), key=lambda row: row[0], reverse=True):
         table.add_row(*row)
     console = Console(width=max(120, Console().width))
     console.print(table)
-    console.print(f"python -m benchmarks.loss_memory {shlex.join(sys.argv[1:])}")
+    console.print("python -m benchmarks.loss_memory")
 
 
 if __name__ == "__main__":

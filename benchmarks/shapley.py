@@ -34,7 +34,7 @@ from kdlab.explainers.players import Features, Players, Superpixels
 from kdlab.models.conv_net import ConvNet
 from kdlab.models.mlp import MLP
 
-TRUTH, BATCH = 16384, 256
+BATCH = 256
 
 
 class Squares(nn.Module):
@@ -188,15 +188,15 @@ def games() -> dict[str, Game]:
 
 
 @torch.no_grad()
-def compare(game: Game, rounds: int, timed: int) -> Table:
+def compare(game: Game, rounds: int, timed: int, draws_of_truth: int) -> Table:
     """Errors to the truth, and time an explanation in batches of 256 where the method takes batches."""
     with torch.enable_grad():
         accuracy = game.train_model()
         explainer, seconds = game.train_explainer()
     inputs = game.test["inputs"][: game.scored]
     target = game.model(inputs).argmax(dim=1)
-    truth = game.of_players(game.kernel(TRUTH).attribute(inputs, target))
-    again = game.of_players(game.kernel(TRUTH, seed=1).attribute(inputs, target))
+    truth = game.of_players(game.kernel(draws_of_truth).attribute(inputs, target))
+    again = game.of_players(game.kernel(draws_of_truth, seed=1).attribute(inputs, target))
     many = game.test["inputs"].repeat(-(-BATCH // len(game.test["inputs"])), *[1] * len(game.shape))[:BATCH]
     classes = game.model(many).argmax(dim=1)
     methods: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int]] = {"amortised": (explainer.attribute, BATCH)}
@@ -230,6 +230,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="of the network's training, instead of the game's own")
     parser.add_argument("--samples", type=int, help="scored, instead of the game's own")
+    parser.add_argument("--truth", type=int, default=16384, help="coalitions that the truth is made from")
     parser.add_argument("--timed", type=int, default=10, help="samples that captum explains in a round")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="1: CPU time on one core")
     arguments = parser.parse_args()
@@ -239,7 +240,7 @@ def main() -> None:
     for name, game in games().items():
         if arguments.only in (None, name):
             game.steps, game.scored = arguments.steps or game.steps, arguments.samples or game.scored
-            console.print(compare(game, arguments.rounds, arguments.timed))
+            console.print(compare(game, arguments.rounds, arguments.timed, arguments.truth))
     console.print(f"{machine('captum')}\npython -m benchmarks.shapley {shlex.join(sys.argv[1:])}")
 
 
