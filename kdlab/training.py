@@ -97,12 +97,22 @@ class Job:
         if isinstance(self.data, DataModule):
             module.baseline = self.data.baseline
         batch = first_batch(self.arranged_data(module))
+        self._check_schedule()
         with user_errors(f"stage {self.stage!r}"):
             self._check_classes(module, batch)
             module.prepare(batch)
             evaluate = self.evaluate(module)
             evaluate.check(module, batch)
             direction(stage.monitor, evaluate)
+
+    def _check_schedule(self) -> None:
+        arguments = self.experiment.trainer_arguments(self.stage)
+        every, epochs = arguments.get("check_val_every_n_epoch") or 1, arguments.get("max_epochs") or 0
+        if 0 < epochs < every:
+            raise StageError(
+                f"stage {self.stage!r} trains {epochs} epochs and validates every {every}: no epoch could be chosen; "
+                f"lower trainer.check_val_every_n_epoch or raise max_epochs"
+            )
 
     def _check_classes(self, module: Supervised, batch: dict[str, Tensor]) -> None:
         """Student and teacher must speak of the classes that the data have."""
@@ -143,7 +153,10 @@ class Job:
             mask=isinstance(self.data, DataModule) and all("mask" in self.data.splits[s] for s in ("val", "test")),
         )
         takes = self.experiment.metric_takes()
-        measures |= {name: Measure(m, takes.get(name, {})) for name, m in self.experiment.build_metrics().items()}
+        own = {name: Measure(m, takes.get(name, {})) for name, m in self.experiment.build_metrics().items()}
+        compared = {name for name, m in own.items() if any(n.startswith("teacher") for n in m.ask.needed.values())}
+        # A stage that is compared with no teacher leaves those out, as it does with the standard ones.
+        measures |= {name: m for name, m in own.items() if self.reference is not None or name not in compared}
         return Evaluate(measures, explainer, self.experiment.probe, teacher=self.reference)
 
 

@@ -256,3 +256,24 @@ def test_averaged_weights_are_kept_where_they_were_scored(tmp_path: Path) -> Non
     target = data.splits["val"]["target"]
     accuracy = (model(data.splits["val"]["inputs"]).argmax(1) == target).double().mean()
     assert one.folder.done["best"] == pytest.approx(float(accuracy))
+
+
+def test_an_own_fidelity_metric_is_left_out_where_there_is_no_teacher(tmp_path: Path) -> None:
+    metrics = {"own": {"class_path": "kdlab.metrics.divergence.TotalVariation"}}
+    evaluate = content()["evaluate"] | {"metrics": metrics}
+    outcome = ran(written(tmp_path, evaluate=evaluate), tmp_path / "mlruns", ["seeds=[0]"], only=("student",))
+    assert "test/own" not in results(of(outcome, "teacher"))
+    assert "test/own" in results(of(outcome, "student"))
+
+
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients")
+def test_an_explainer_that_cannot_explain_is_refused_before_training(tmp_path: Path) -> None:
+    evaluate = {"explainer": {"class_path": "captum.attr.Saliency"}, "probe": 8}
+    with pytest.raises(ConfigurationError, match=r"adapter: .class_path: Captum"):
+        ran(written(tmp_path, evaluate=evaluate), tmp_path / "mlruns")
+    assert not list((tmp_path / "mlruns" / "stages").glob("*/done.json"))
+
+
+def test_a_training_that_never_validates_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no epoch could be chosen"):
+        ran(written(tmp_path), tmp_path / "mlruns", ["trainer.check_val_every_n_epoch=5"])

@@ -13,7 +13,7 @@ from kdlab.callbacks.controls import random_attributions, untrained
 from kdlab.callbacks.measure import Attribute, Measure, flattened, nan_counts
 from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
-from kdlab.explainers.base import Attribution
+from kdlab.explainers.base import Attribution, explaining
 from kdlab.metrics.base import PerSample
 from kdlab.modules.supervised import Supervised
 from kdlab.signals import VOCABULARY, Asked, Signals, explain_missing
@@ -72,6 +72,29 @@ class Evaluate(lightning.Callback):
             lacking = measure.ask.missing(offered)
             if lacking:
                 raise KeyError(explain_missing(f"metric {name!r}", lacking, offered & set(VOCABULARY)))
+        if self.explainer is not None:
+            self._check_explainer(module, as_batch(batch))
+
+    def _check_explainer(self, module: lightning.LightningModule, batch: dict[str, Tensor]) -> None:
+        """Explain two samples as it is done at test: in eval mode, so that no statistics move, and in inference mode."""
+        make = self.explainer
+        if make is None:
+            return
+        # The frame is opened for the modes alone; the mode that counts is opened within.
+        with explaining(module), torch.inference_mode():
+            signals = self._signals(module, {name: value[:2] for name, value in batch.items()})
+            inputs, explained = signals["inputs"], signals["logits"].argmax(dim=1)
+            try:
+                found = make(signals["model"]).attribute(inputs, explained)
+            except RuntimeError as error:
+                raise TypeError(
+                    f"the explainer of evaluate cannot explain in inference mode ({error}); name captum's methods through "
+                    f"the adapter: {{class_path: Captum, init_args: {{method: captum.attr.Saliency}}}}"
+                ) from error
+        if found.shape != inputs.shape:
+            raise ValueError(
+                f"the explainer of evaluate gives shape {tuple(found.shape)}, the inputs have {tuple(inputs.shape)}"
+            )
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Forget the teacher's attributions of another run."""

@@ -74,7 +74,7 @@ def _against_baseline(summary: Summary) -> Iterator[str]:
 SAYING = {
     "better": "better in",
     "worse": "worse in",
-    "within noise": "no difference that could be told from noise in",
+    "within noise": "no difference that could be told from noise (corrected for all rows of the table) in",
     "identical in every seed": "identical in every seed in",
     "equal, one seed only": "equal, with one seed only, in",
     "one seed: cannot be told from noise": "with one seed only, too few to tell from noise, in",
