@@ -76,7 +76,7 @@ class Evaluate(lightning.Callback):
             self._check_explainer(module, as_batch(batch))
 
     def _check_explainer(self, module: lightning.LightningModule, batch: dict[str, Tensor]) -> None:
-        """Explain two samples as it is done at test: in eval mode, so that no statistics move, and in inference mode."""
+        """Explain two samples as at test: in eval mode, so that no statistics move, and in inference mode."""
         make = self.explainer
         if make is None:
             return
@@ -88,8 +88,8 @@ class Evaluate(lightning.Callback):
                 found = make(signals["model"]).attribute(inputs, explained)
             except RuntimeError as error:
                 raise TypeError(
-                    f"the explainer of evaluate cannot explain in inference mode ({error}); name captum's methods through "
-                    f"the adapter: {{class_path: Captum, init_args: {{method: captum.attr.Saliency}}}}"
+                    f"the explainer of evaluate cannot explain in inference mode ({error}); name captum's methods "
+                    f"through the adapter: {{class_path: Captum, init_args: {{method: captum.attr.Saliency}}}}"
                 ) from error
         if found.shape != inputs.shape:
             raise ValueError(
