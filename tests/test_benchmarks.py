@@ -24,6 +24,7 @@ def printed(main: Callable[[], None], arguments: str, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_loss_takes_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(losses.main, "--rounds 1 --steps 1", capsys)
     for name in [*losses.arms(), "soft targets by hand"]:
@@ -49,6 +50,7 @@ def test_amortised_values_are_compared_with_sampled_ones(capsys: pytest.CaptureF
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("game", ["table", "images"])
 def test_amortised_values_are_nearer_to_the_truth_than_sampled_ones(

@@ -69,6 +69,7 @@ def test_a_users_module_does_not_import_kdlab() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", OWN_FILES, ids=lambda path: path.stem)
 def test_its_quick_form_runs_to_the_end(path: Path, tmp_path: Path) -> None:
     if path.stem == "mnist5k":
