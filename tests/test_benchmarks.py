@@ -50,7 +50,6 @@ def test_amortised_values_are_compared_with_sampled_ones(capsys: pytest.CaptureF
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("game", ["table", "images"])
 def test_amortised_values_are_nearer_to_the_truth_than_sampled_ones(
