@@ -16,6 +16,7 @@ from lightning.pytorch import Callback
 
 from kdlab.errors import Interrupted, StageError
 from kdlab.experiment import Experiment
+from kdlab.job import Job
 from kdlab.options import Options
 from kdlab.progress import Progress, Show
 from kdlab.rehearsal import rehearse_stages
@@ -24,7 +25,7 @@ from kdlab.scoring import test
 from kdlab.stage_folder import read_json, write_json
 from kdlab.stage_process import train_in_group
 from kdlab.tracking.tracker import Tracker
-from kdlab.training import Job, train
+from kdlab.training import train
 from kdlab.workshop import Planned, Workshop, plans
 
 #: Evaluation that costs more than this share of a stage's time is worth a remark.

@@ -14,11 +14,12 @@ from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
 from kdlab.explainers.base import Attribution, Describes, Draws, Tells
 from kdlab.figures import SAMPLES, attribution_panel
+from kdlab.job import Job, trained_module, user_errors
 from kdlab.modules.joint import Joint
 from kdlab.modules.supervised import Supervised
 from kdlab.randomness import address, forked
 from kdlab.stage_folder import write_json
-from kdlab.training import Job, make_trainer, quiet, trained_module, user_errors
+from kdlab.training import make_trainer, quiet
 
 
 def test(job: Job, evaluation: str) -> None:

@@ -17,7 +17,7 @@ from kdlab.options import Options
 from kdlab.stage_folder import write_json
 
 if TYPE_CHECKING:
-    from kdlab.training import Job
+    from kdlab.job import Job
 
 #: How often the parent looks what the children have committed, in seconds.
 PATIENCE = 1.0

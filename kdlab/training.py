@@ -1,10 +1,9 @@
-"""Training one stage with one seed: build, resume or start, fit, keep the chosen epoch's weights."""
+"""Training one stage with one seed: resume or start, fit, keep the chosen epoch's weights."""
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,151 +12,17 @@ from typing import Any
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]  # not in __all__
-from torch import Tensor
 
 from kdlab.callbacks.evaluate import Evaluate
 from kdlab.callbacks.life import Journal, Life, Scored, exported
-from kdlab.callbacks.measure import Measure
-from kdlab.callbacks.standard import standard_measures
-from kdlab.data.base import DataModule
-from kdlab.data.batches import as_batch
 from kdlab.errors import DivergedError, Interrupted, StageError
-from kdlab.experiment import Experiment, StageConfig
-from kdlab.modules.joint import Joint
-from kdlab.modules.supervised import Supervised
-from kdlab.options import Options
+from kdlab.job import Job, direction
 from kdlab.randomness import address, forked
 from kdlab.stage_folder import StageFolder, write_json
-from kdlab.teacher import Teacher
-from kdlab.weights import load_weights, save_weights
+from kdlab.weights import save_weights
 
 #: Least time between two checkpoints of a stage: what a kill can cost.
 CHECKPOINT_SECONDS = 2.0
-
-
-@dataclass
-class Job:
-    """One stage with one seed, and what it needs.
-
-    Args:
-        experiment: as it was read.
-        stage: the stage's name.
-        seed: of initial weights, order and labelled subset.
-        folder: where it lives.
-        data: the experiment's data, shared by all.
-        teacher: the stage's own teacher, or None.
-        reference: the teacher that fidelity is measured against; the stage's own, or the experiment's only one.
-        start: the finished weights of the stage that this one starts from, or None.
-    """
-
-    experiment: Experiment
-    stage: str
-    seed: int
-    folder: StageFolder
-    data: lightning.LightningDataModule
-    teacher: Teacher | None = None
-    reference: Teacher | None = None
-    options: Options = field(default_factory=Options)
-    start: Mapping[str, Tensor] | None = None
-
-    def arranged_data(self, module: lightning.LightningModule) -> lightning.LightningDataModule:
-        """The data in this seed's order, with this stage's labels."""
-        labelled = self.experiment.stages[self.stage].labelled
-        if isinstance(self.data, DataModule):
-            transfer = isinstance(module, Supervised) and module.uses_unlabelled
-            return self.data.arranged(self.seed, labelled, transfer)
-        if labelled is not None:
-            raise StageError(
-                f"stage {self.stage!r} asks for {labelled} labels, but {type(self.data).__name__} is no kdlab data "
-                f"module and cannot be cut; subclass kdlab.data.base.DataModule, or drop labelled"
-            )
-        return self.data
-
-    def build(self) -> lightning.LightningModule:
-        """The stage's module: initial weights from (seed, "model"), all else from (seed, "explainer")."""
-        with forked(address(self.seed, "model")):
-            model = self.experiment.build_model(self.stage)
-        start = self.experiment.stages[self.stage].weights
-        if start is not None:
-            put(model, load_weights(start), f"weights {start}")
-        if self.start is not None:
-            put(model, dict(self.start), f"the weights of stage {self.experiment.stages[self.stage].start!r}")
-        with forked(address(self.seed, "explainer")):
-            module = self.experiment.build_module(self.stage, model, self.teacher)
-            self.prepare(module)
-        return module
-
-    def prepare(self, module: lightning.LightningModule) -> None:
-        """Let the module see one batch of its data, so that what does not fit is refused before anything trains."""
-        if not isinstance(module, Supervised):
-            return
-        stage = self.experiment.stages[self.stage]
-        if isinstance(module, Joint) and module.frozen:
-            self._check_frozen(stage)
-        if isinstance(self.data, DataModule):
-            module.baseline = self.data.baseline
-        batch = first_batch(self.arranged_data(module))
-        self._check_schedule()
-        with user_errors(f"stage {self.stage!r}"):
-            self._check_classes(module, batch)
-            module.prepare(batch)
-            evaluate = self.evaluate(module)
-            evaluate.check(module, batch)
-            direction(stage.monitor, evaluate)
-
-    def _check_schedule(self) -> None:
-        arguments = self.experiment.trainer_arguments(self.stage)
-        every, epochs = arguments.get("check_val_every_n_epoch") or 1, arguments.get("max_epochs") or 0
-        if 0 < epochs < every:
-            raise StageError(
-                f"stage {self.stage!r} trains {epochs} epochs and validates every {every}: no epoch could be chosen; "
-                f"lower trainer.check_val_every_n_epoch or raise max_epochs"
-            )
-
-    def _check_classes(self, module: Supervised, batch: dict[str, Tensor]) -> None:
-        """Student and teacher must speak of the classes that the data have."""
-        if not isinstance(self.data, DataModule):
-            return
-        networks = {"its model": module.model}
-        if self.teacher is not None:
-            networks["its teacher"] = self.teacher.network
-        for name, network in networks.items():
-            modes = [(part, part.training) for part in network.modules()]
-            with torch.no_grad():
-                shape = tuple(network.eval()(batch["inputs"][:2]).shape)
-            for part, mode in modes:
-                part.training = mode
-            if len(shape) != 2 or shape[1] != self.data.classes:
-                raise StageError(
-                    f"stage {self.stage!r}: {name} ({type(network).__name__}) gives outputs of shape {shape}, "
-                    f"the data have {self.data.classes} classes: (batch, {self.data.classes}) is needed"
-                )
-
-    def _check_frozen(self, stage: StageConfig) -> None:
-        if stage.start is None and stage.weights is None:
-            raise StageError(f"stage {self.stage!r} freezes an untrained student; name its stage, as start: STAGE")
-        if not stage.monitor.startswith("val/explainer/"):
-            raise StageError(
-                f"stage {self.stage!r} freezes its student, so {stage.monitor} is the same in all epochs and would "
-                f"choose the first; take monitor: val/explainer/agreement"
-            )
-
-    def evaluate(self, module: lightning.LightningModule) -> Evaluate:
-        """The callback that scores this stage as every other."""
-        explainer = self.experiment.build_explainer_factory()
-        measures: dict[str, Any] = standard_measures(
-            classes_of(self.data, module),
-            teacher=self.reference is not None,
-            explains=explainer is not None,
-            explainer=isinstance(module, Joint) and module.explain_weight > 0,
-            mask=isinstance(self.data, DataModule) and all("mask" in self.data.splits[s] for s in ("val", "test")),
-        )
-        takes = self.experiment.metric_takes()
-        own = {name: Measure(m, takes.get(name, {})) for name, m in self.experiment.build_metrics().items()}
-        compared = {name for name, m in own.items() if any(n.startswith("teacher") for n in m.ask.needed.values())}
-        # A stage that is compared with no teacher leaves those out, as it does with the standard ones.
-        measures |= {name: m for name, m in own.items() if self.reference is not None or name not in compared}
-        return Evaluate(measures, explainer, self.experiment.probe, teacher=self.reference)
 
 
 def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Callback]) -> None:
@@ -226,14 +91,6 @@ def finish(folder: StageFolder, life: Life, trainer: lightning.Trainer, journal:
         path.unlink()
 
 
-def trained_module(job: Job) -> lightning.LightningModule:
-    """The stage's module with its final weights."""
-    module = job.build()
-    weights = load_weights(job.folder.weights)
-    put(module, {**module.state_dict(), **weights}, f"the weights in {job.folder.path.name}")
-    return module.eval()
-
-
 def make_trainer(job: Job, callbacks: list[lightning.Callback], **arguments: Any) -> lightning.Trainer:  # noqa: ANN401
     """Lightning's Trainer without its own files, bars and samplers."""
     settings: dict[str, Any] = {
@@ -255,21 +112,6 @@ def make_trainer(job: Job, callbacks: list[lightning.Callback], **arguments: Any
         raise StageError(f"stage {job.stage!r}: Lightning's Trainer refuses its settings: {error}") from error
 
 
-def put(module: torch.nn.Module, weights: dict[str, Tensor], origin: str) -> None:
-    """Load weights that must fit in every name and shape; prefixes that Lightning adds are taken off if needed."""
-    names = set(module.state_dict())
-    for prefix in ("", "model.", "module.", "network."):
-        cut = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        if set(cut) == names:
-            weights = cut
-            break
-    try:
-        module.load_state_dict(weights)
-    except RuntimeError as error:
-        lines = " ".join(str(error).split())
-        raise StageError(f"{origin} do not fit {type(module).__name__}: {lines[:400]}") from error
-
-
 def check_readable(checkpoint: Path) -> None:
     """Refuse a damaged checkpoint in one line, before Lightning reads it."""
     try:
@@ -278,47 +120,6 @@ def check_readable(checkpoint: Path) -> None:
         raise StageError(
             f"the checkpoint {checkpoint} is damaged; train this stage afresh with FRESH=<stage>, or delete the file"
         ) from error
-
-
-def first_batch(data: lightning.LightningDataModule) -> dict[str, Tensor]:
-    """One training batch; the loader that trains later is another."""
-    data.prepare_data()
-    data.setup("fit")
-    return as_batch(next(iter(data.train_dataloader())))
-
-
-def classes_of(data: lightning.LightningDataModule, module: lightning.LightningModule) -> int:
-    """How many classes there are: the data say so, else the model's output does."""
-    if isinstance(data, DataModule):
-        return data.classes
-    with torch.no_grad():
-        return int(module.eval()(first_batch(data)["inputs"][:1]).shape[1])
-
-
-def direction(monitor: str, evaluate: Evaluate) -> bool:
-    """Whether the monitored metric is better when higher, which the metric itself declares."""
-    name = monitor.removeprefix("val/")
-    logged = {other: measure for other, measure in evaluate.measures.items() if not measure.at_test}
-    # A metric with several values is logged under its name and theirs.
-    measure: Measure | None = logged.get(name) or logged.get(name.rpartition("/")[0])
-    if measure is None:
-        known = sorted(f"val/{other}" for other in logged)
-        raise StageError(f"monitor {monitor!r} is no metric of the evaluation; there are {known}")
-    if measure.metric.higher_is_better is None:
-        raise StageError(f"monitor {monitor!r} has no direction; choose another, such as val/accuracy")
-    return bool(measure.metric.higher_is_better)
-
-
-@contextmanager
-def user_errors(where: str) -> Iterator[None]:
-    """What constructors, losses, metrics and networks refuse becomes one line that says where."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
-        if isinstance(error, StageError):
-            raise
-        text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
-        raise StageError(f"{where}: {text}") from error
 
 
 @contextmanager

@@ -9,12 +9,12 @@ from lightning.pytorch import LightningDataModule
 
 from kdlab.data.base import DataModule
 from kdlab.experiment import Experiment
+from kdlab.job import Job, trained_module, user_errors
 from kdlab.options import Options
 from kdlab.scoring import network_of
 from kdlab.soft_labels import SoftLabels, gather
 from kdlab.stage_folder import StageFolder
 from kdlab.teacher import Ensemble, Teacher
-from kdlab.training import Job, trained_module, user_errors
 from kdlab.weights import load_weights
 
 

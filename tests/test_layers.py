@@ -17,7 +17,7 @@ LAYERS = [
     {"explainers", "soft_labels", "teacher"},
     {"modules", "configuration", "errors", "stage_folder", "weights"},
     {"callbacks", "experiment", "options", "costs", "figures"},
-    {"training", "scoring", "tracking"},
+    {"job", "training", "scoring", "tracking"},
     {"workshop", "report"},
     {"rehearsal", "progress", "stage_process"},
     {"run"},
