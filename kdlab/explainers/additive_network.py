@@ -1,13 +1,16 @@
 """One small net a feature: a model whose parts can be drawn."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, log_softmax
+from torch.nn.functional import log_softmax
 
+from kdlab.explainers.additive_picture import Curve, HeatMap, as_figure
 from kdlab.explainers.base import Learned, chosen_class, explaining, flattened, predicted_class, watched
+from kdlab.explainers.grouped_net import GroupedNet, PairNets
+from kdlab.explainers.interactions import first_samples, ranked_pairs
 from kdlab.explainers.tree_picture import named
 
 if TYPE_CHECKING:
@@ -15,25 +18,11 @@ if TYPE_CHECKING:
 
 # A window of about 50 batches for what is drawn and ranked.
 WINDOW = 0.02
-DRAWN = 12
-
-
-class GroupedNet(nn.Module):
-    """Many small nets of one size as three batched products: (batch, nets, inputs) to (batch, nets, outputs)."""
-
-    def __init__(self, nets: int, inputs: int, hidden: int, outputs: int) -> None:
-        super().__init__()
-        sizes = [(inputs, hidden), (hidden, hidden), (hidden, outputs)]
-        self.weights = nn.ParameterList(torch.randn(nets, *size) / size[0] ** 0.5 for size in sizes)
-        # Bends spread over the inputs' usual range, or all nets would start out alike around 0.
-        bends = 4 * torch.rand(nets, hidden) - 2
-        self.biases = nn.ParameterList([bends, torch.zeros(nets, hidden), torch.zeros(nets, outputs)])
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return each net's outputs."""
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            values = torch.einsum("bni,nio->bno", gelu(values) if layer else values, weight) + bias
-        return values
+# Curves and heat maps in the picture, points along their axes.
+DRAWN, DRAWN_PAIRS = 12, 8
+POINTS, SQUARES = 100, 40
+# Samples that interactions are measured on, and points along each axis of a pair's part.
+SAMPLES, GRID = 256, 64
 
 
 class AdditiveNetwork(Learned):
@@ -42,6 +31,12 @@ class AdditiveNetwork(Learned):
     ``log q = log_softmax(bias + sum_i f_i(x_i) + sum_ij f_ij(x_i, x_j))``. Agarwal et al. 2021, section 2,
     https://arxiv.org/abs/2004.13912. ``terms`` adds the paper's output penalty (section 2.2), the mean square of
     what the nets say, which keeps unneeded ones quiet.
+
+    Which pairs: those given by ``pairs``, and ``interactions`` more, chosen at each ``refit`` by how strongly they
+    interact in the model (``ranked_pairs``) on 256 samples. The model moves while it trains, so the choice may change;
+    a slot keeps its pair as long as that is among the strongest 2 * ``interactions``, and one that gets another starts
+    silent. Until the first ``refit`` chosen pairs say nothing. Pairs are ranked by the spread of their own interaction:
+    of their part without what a sum of two single parts could say (``pure``), for features drawn independently.
 
     The attribution is the feature's own part for the class explained, minus its mean over the samples seen lately
     and over classes (adding the same to each class changes nothing); half of a pair's goes to each of its features.
@@ -56,6 +51,9 @@ class AdditiveNetwork(Learned):
         penalty: Weight of the output penalty, >= 0.
         feature_names: For the text and the picture; None counts them.
         class_names: Likewise.
+        interactions: How many pairs are chosen from the data, >= 0.
+        candidates: Of more features than these, only those with the strongest parts of their own may be chosen; all
+            their pairs are measured, ``256 * candidates^2`` forwards of the model at each ``refit``.
 
     Raises:
         ValueError: If a size or weight is out of range, or a pair names a feature that there is not.
@@ -80,23 +78,30 @@ class AdditiveNetwork(Learned):
         penalty: float = 1e-3,
         feature_names: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
+        interactions: int = 0,
+        candidates: int = 50,
     ) -> None:
         super().__init__(model)
         if min(inputs, classes, hidden) < 1 or penalty < 0:
             raise ValueError(
                 f"need inputs, classes, hidden >= 1 and penalty >= 0, got {(inputs, classes, hidden, penalty)}"
             )
+        measured = min(inputs, candidates) * (min(inputs, candidates) - 1) // 2
+        if not 0 <= interactions <= measured:
+            raise ValueError(
+                f"interactions must lie in 0..{measured}, the pairs of {min(inputs, candidates)} features, "
+                f"got {interactions}"
+            )
         for one, other in pairs:
             if one == other or not (0 <= one < inputs and 0 <= other < inputs):
                 raise ValueError(f"pair {(one, other)} must name two of the {inputs} features, from 0")
-        self.inputs, self.penalty = inputs, penalty
+        self.inputs, self.penalty, self.candidates = inputs, penalty, candidates
         self.feature_names = named(feature_names, inputs, "feature")
         self.class_names = named(class_names, classes, "class")
         self.bias = nn.Parameter(torch.zeros(classes))
         self.singles = GroupedNet(inputs, 1, hidden, classes)
-        self.couples = GroupedNet(len(pairs), 2, hidden, classes)
-        self.register_buffer("pair_features", torch.tensor(list(pairs)).reshape(-1, 2).long(), persistent=False)
-        parts = inputs + len(pairs)
+        self.couples = PairNets(torch.tensor(list(pairs)).reshape(-1, 2).long(), interactions, hidden, classes)
+        parts = inputs + len(pairs) + interactions
         self.register_buffer("mean", torch.zeros(parts, classes))
         self.register_buffer("strength", torch.zeros(parts))
         self.register_buffer("lowest", torch.full((inputs,), torch.inf))
@@ -108,8 +113,7 @@ class AdditiveNetwork(Learned):
 
     def parts(self, flat: Tensor) -> Tensor:
         """Return what each feature, then each pair, says for each class: (batch, features + pairs, classes)."""
-        pairs = flat[:, self.pair_features]
-        return torch.cat([self.singles(flat[:, :, None]), self.couples(pairs)], dim=1)
+        return torch.cat([self.singles(flat[:, :, None]), self.couples(flat)], dim=1)
 
     def terms(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return the output penalty, and keep track of means and ranges while training."""
@@ -139,48 +143,87 @@ class AdditiveNetwork(Learned):
             explained = chosen_class(parts[:, 0], explained)
             parts = parts.gather(2, explained[:, None, None].expand(-1, parts.shape[1], 1))[:, :, 0]
             own, shared = parts[:, : self.inputs], parts[:, self.inputs :] / 2
-            for side in (0, 1):
-                own = own.index_add(1, self.pair_features[:, side], shared)
+            for side in self.couples.sides():
+                own = own.index_add(1, side, shared)
             return own.reshape(inputs.shape)
+
+    def refit(self, loader: Iterable[Mapping[str, Any]]) -> None:
+        """Choose pairs by how they interact in the model now, and measure their parts; nothing without such pairs.
+
+        Raises:
+            ValueError: If pairs are to be chosen and there is no batch.
+        """
+        if not self.couples.slots:
+            return
+        inputs = first_samples(loader, SAMPLES)[:SAMPLES]
+        strongest = self.strength[: self.inputs].argsort(descending=True, stable=True)
+        with explaining(self.model):
+            other = self.couples.choose(*ranked_pairs(self.model, inputs, strongest[: self.candidates].cpu()))
+        self.mean[self.inputs :][other] = 0.0
+        self.strength[self.inputs :][other] = 0.0
+        self.couples.measure(flattened(inputs[:GRID], self.inputs))
 
     def ranking(self) -> list[tuple[str, float]]:
         """Return features and pairs by their mean absolute part, strongest first."""
-        names = self.feature_names + [
-            f"{self.feature_names[one]} & {self.feature_names[other]}" for one, other in self.pair_features.tolist()
+        held = [*range(self.inputs), *(self.inputs + self.couples.held.nonzero()[:, 0]).tolist()]
+        return sorted(((self._name(part), float(self.strength[part])) for part in held), key=lambda one: -one[1])
+
+    def ranked_interactions(self) -> list[tuple[str, float, float]]:
+        """Return the pairs by the spread of their own interaction, with that and how they interact in the model.
+
+        Both in logits, the second NaN for a pair given by hand of which a feature is no candidate. Empty before the
+        first ``refit`` and without ``interactions``.
+        """
+        found = self.couples
+        return [
+            (self._name(self.inputs + slot), float(found.spread[slot]), float(found.strength[slot]))
+            for slot in found.ranked()
         ]
-        order = self.strength.argsort(descending=True, stable=True).tolist()
-        return [(names[part], float(self.strength[part])) for part in order]
+
+    def _name(self, part: int) -> str:
+        if part < self.inputs:
+            return self.feature_names[part]
+        one, other = self.couples.features[part - self.inputs].tolist()
+        return f"{self.feature_names[one]} & {self.feature_names[other]}"
 
     def describe(self) -> dict[str, float]:
-        """Return how many parts make up 90 % of the strength, and the pairs' share of it."""
+        """Return how many parts make up 90 % of the strength, the pairs' share of it, and what was chosen lately.
+
+        With ``interactions``: the spread of the strongest interaction, and how many pairs the last ``refit`` replaced.
+        """
         strength = self.strength.sort(descending=True).values
         total = strength.sum()
         needed = int((strength.cumsum(0) < 0.9 * total).sum()) + 1 if float(total) > 0 else 0
         pairs = float(self.strength[self.inputs :].sum() / total) if float(total) > 0 else 0.0
-        return {"parts_for_90_percent": float(needed), "share_of_pairs": pairs}
+        found = {"parts_for_90_percent": float(needed), "share_of_pairs": pairs}
+        if self.couples.slots:
+            spread, replaced = float(self.couples.spread.max()), float(self.couples.replaced)
+            found |= {"strongest_interaction": spread, "pairs_replaced": replaced}
+        return found
 
     def text(self) -> str:
-        """Return the ranking, one part a line."""
-        return "".join(f"{strength:.4g}  {name}\n" for name, strength in self.ranking())
+        """Return the ranking, one part a line; then the interactions, each with its strength in the model."""
+        lines = [f"{strength:.4g}  {name}" for name, strength in self.ranking()]
+        ranked = self.ranked_interactions()
+        if ranked:
+            lines += ["", "interactions: standard deviation in logits, strength in the model"]
+            lines += [f"{spread:.4g}  {measured:.4g}  {name}" for name, spread, measured in ranked]
+        return "".join(f"{line}\n" for line in lines)
 
     @torch.no_grad()
     def figure(self) -> "Figure":
-        """Draw what the strongest features say for each class over their range."""
-        from matplotlib.figure import Figure
-
+        """Draw what the strongest features say for each class over their range, then the strongest interactions."""
         chosen = self.strength[: self.inputs].argsort(descending=True, stable=True)[:DRAWN].tolist()
-        columns = min(4, len(chosen))
-        rows = -(-len(chosen) // columns)
-        figure = Figure(figsize=(3 * columns, 2.2 * rows + 0.6), layout="constrained")
-        seen = self.lowest.isfinite()
-        grid = torch.linspace(0, 1, 100, device=self.lowest.device)[:, None]
-        values = torch.where(seen, self.lowest + grid * (self.highest - self.lowest), 2 * grid - 1)
-        curves = self._centred(self.parts(values))
-        for place, feature in enumerate(chosen):
-            axes = figure.add_subplot(rows, columns, place + 1)
-            for number, name in enumerate(self.class_names):
-                axes.plot(values[:, feature].cpu(), curves[:, feature, number].cpu(), label=name, linewidth=1)
-            axes.set_title(self.feature_names[feature], fontsize=8, parse_math=False)
-            axes.tick_params(labelsize=6)
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=8, fontsize=6)
-        return figure
+        values, places = self._over_range(POINTS), self._over_range(SQUARES)
+        curves = self._centred(self.parts(values)).cpu()
+        drawn = [Curve(self.feature_names[one], values[:, one].cpu(), curves[:, one]) for one in chosen]
+        own, maps = self.couples.own(places).cpu(), []
+        for slot in self.couples.ranked()[:DRAWN_PAIRS]:
+            first, second = places[:, self.couples.features[slot]].cpu().unbind(dim=1)
+            maps.append(HeatMap(self._name(self.inputs + slot), first, second, own[:, :, slot]))
+        return as_figure(drawn, maps, self.class_names)
+
+    def _over_range(self, points: int) -> Tensor:
+        """Values of every feature, evenly over what was seen of it: (points, features)."""
+        along = torch.linspace(0, 1, points, device=self.lowest.device)[:, None]
+        return torch.where(self.lowest.isfinite(), self.lowest + along * (self.highest - self.lowest), 2 * along - 1)

@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from kdlab.explainers.base import Learned, chosen_class, explaining, flattened, predicted_class
 from kdlab.explainers.tree_picture import Branch, as_figure, as_text, named
+from kdlab.losses.gather import gathered
 from kdlab.losses.numerics import at_least_float32
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from sklearn.tree._tree import Tree
 
 # Probabilities below this count as this, so that a divergence from the tree's leaves stays finite.
 LEAST = 1e-6
@@ -121,7 +123,7 @@ class RuleTree(Learned):
         return torch.stack(passed, dim=1)
 
     def refit(self, loader: Iterable[Mapping[str, Any]]) -> None:
-        """Fit the tree to the model's probabilities on the ``inputs`` of all batches.
+        """Fit the tree to the model's probabilities on the ``inputs`` of all batches, those of all processes.
 
         Raises:
             ValueError: If there is no batch.
@@ -132,15 +134,24 @@ class RuleTree(Learned):
             for batch in loader:
                 inputs = batch["inputs"].to(device)
                 samples.append(inputs.clone())
-                outputs.append(at_least_float32(self.model(inputs.clone())).softmax(dim=1))
+                outputs.append(self.softened(self.model(inputs.clone())))
             if not samples:
                 raise ValueError("the loader gave no batch to fit the tree on")
-            inputs, probabilities = torch.cat(samples), torch.cat(outputs)
-            question = self.feature[0].item() if len(self.feature) > 1 else None
-            self._fit(flattened(inputs, self.inputs), probabilities)
-            self._score(inputs, probabilities, question)
+            self.learn(*gathered(torch.cat(samples), torch.cat(outputs)))
 
-    def _fit(self, inputs: Tensor, probabilities: Tensor) -> None:
+    @staticmethod
+    def softened(logits: Tensor) -> Tensor:
+        """Return what the tree is fitted to: probabilities, the shape of logits (batch, classes)."""
+        return at_least_float32(logits).softmax(dim=1)
+
+    def learn(self, inputs: Tensor, probabilities: Tensor) -> None:
+        """Fit the tree to the model's probabilities (samples, classes) of inputs (samples, ...), and score it."""
+        question = self.feature[0].item() if len(self.feature) > 1 else None
+        self._keep(self.grown(inputs, probabilities))
+        self._score(inputs, probabilities, question)
+
+    def grown(self, inputs: Tensor, probabilities: Tensor) -> "Tree":
+        """Return scikit-learn's tree of the probabilities (samples, classes) of inputs (samples, ...)."""
         # Here and not above, because the tree is needed at an epoch's end alone, and scikit-learn loads slowly.
         from sklearn.tree import DecisionTreeRegressor
 
@@ -149,8 +160,11 @@ class RuleTree(Learned):
             min_samples_leaf=self.min_samples_leaf,
             min_impurity_decrease=self.min_gain,
             random_state=self.seed,
-        ).fit(inputs.float().cpu().numpy(), probabilities.double().cpu().numpy())
-        tree, device = fitted.tree_, self.value.device
+        ).fit(flattened(inputs, self.inputs).float().cpu().numpy(), probabilities.double().cpu().numpy())
+        return fitted.tree_
+
+    def _keep(self, tree: "Tree") -> None:
+        device = self.value.device
         leaf = torch.tensor(tree.children_left) < 0
         itself = torch.arange(tree.node_count)
         sides = [torch.where(leaf, itself, torch.tensor(side)) for side in (tree.children_left, tree.children_right)]

@@ -21,7 +21,7 @@ def draw_pairs(pairs: int, features: int, seed: int) -> Tensor:
     return torch.stack([first, (first + shift) % features], dim=1)
 
 
-def interaction_strength(
+def two_way(
     model: Model,
     inputs: Tensor,
     explained: Tensor,
@@ -30,12 +30,12 @@ def interaction_strength(
     *,
     on_logits: bool = True,
     chunk: int | None = None,
-) -> Tensor:
-    """Return the share of the pairs' variance that is interaction: (batch,), in [0, 1], NaN where f does not vary.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return each pair's interaction and main effects, both (batch, pairs), and whether f varies, (batch,) bool.
 
     For a pair, f is taken with both features present, either at the baseline, and both: ``f_11, f_01, f_10, f_00``. The
-    two-way analysis of variance of these four gives ``I = (f_11 - f_01 - f_10 + f_00)^2``, ``A = (f_11 + f_10 - f_01 -
-    f_00)^2`` and ``B = (f_11 + f_01 - f_10 - f_00)^2``. The value is ``sum I / sum (A + B + I)`` over the pairs.
+    two-way analysis of variance of these four gives the interaction ``I = (f_11 - f_01 - f_10 + f_00)^2`` and the main
+    effects ``A = (f_11 + f_10 - f_01 - f_00)^2`` and ``B = (f_11 + f_01 - f_10 - f_00)^2``, returned as A + B.
 
     Args:
         model: Inputs (batch, ...) -> logits (batch, classes).
@@ -52,6 +52,7 @@ def interaction_strength(
     check_attributions(inputs, inputs)
     present, absent = inputs.detach().flatten(1), expand_baseline(baseline, inputs).detach().flatten(1)
     features, count = present.shape[1], pairs.shape[0]
+    pairs = pairs.cpu()
     used, where = torch.unique(pairs, return_inverse=True)
     masks = torch.zeros(1 + used.shape[0] + count, features, dtype=torch.bool)
     masks[torch.arange(used.shape[0]) + 1, used] = True
@@ -60,15 +61,34 @@ def interaction_strength(
     where = where.to(scores.device)
     both, neither = scores[:, :1], scores[:, 1 + used.shape[0] :]
     second, first = scores[:, 1 + where[:, 0]], scores[:, 1 + where[:, 1]]
-    interaction = (both - first - second + neither).square().sum(dim=1)
+    interaction = (both - first - second + neither).square()
     main = (both + first - second - neither).square() + (both + second - first - neither).square()
-    return (interaction / (interaction + main.sum(dim=1))).masked_fill(~varies(scores), torch.nan)
+    return interaction, main, varies(scores)
+
+
+def interaction_strength(
+    model: Model,
+    inputs: Tensor,
+    explained: Tensor,
+    baseline: Tensor,
+    pairs: Tensor,
+    *,
+    on_logits: bool = True,
+    chunk: int | None = None,
+) -> Tensor:
+    """Return the share of the pairs' variance that is interaction: (batch,), in [0, 1], NaN where f does not vary.
+
+    ``sum I / sum (A + B + I)`` over the pairs, by ``two_way``, whose arguments and errors these are.
+    """
+    effects = two_way(model, inputs, explained, baseline, pairs, on_logits=on_logits, chunk=chunk)
+    interaction, main = effects[0].sum(dim=1), effects[1].sum(dim=1)
+    return (interaction / (interaction + main)).masked_fill(~effects[2], torch.nan)
 
 
 class InteractionStrength(PerSample):
     """Share of the response to pairs of features that is interaction: [0, 1], neither way is better as such.
 
-    0 for an additive model.     What remains is what attributions, one number a feature, can at most explain. A two-way
+    0 for an additive model; what remains is what attributions, one number a feature, can at most explain. A two-way
     analysis of variance at the sample, between the input and the baseline; the idea is the H statistic of Friedman and
     Popescu 2008, section 8.1, https://arxiv.org/abs/0811.1679. f is the logit by default: a softmax adds interactions
     of its own. Pairs are drawn once and shared by all samples. NaN for a single feature or where f does not vary.

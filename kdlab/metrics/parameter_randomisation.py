@@ -62,8 +62,9 @@ def randomised_similarity(
     """Return the rank correlation of a(x) with the randomised model's: (batch,), NaN where either is constant.
 
     Args:
-        model: What ``attribute`` explains.
-        attribute: a.
+        model: What ``attribute`` explains, the very object: its weights are exchanged in place.
+        attribute: a. What it keeps of its own, as a learned explainer its weights, stays: that one scores 1, unless it
+            asks the model, and was not tested. Train another on the randomised model to test it.
         inputs: (batch, ...).
         attributions: a(x), the inputs' shape.
         explained: (batch,), the class explained, before and after.
@@ -86,9 +87,10 @@ def randomised_similarity(
 class ParameterRandomisation(PerSample):
     """Rank correlation of the attributions before and after the model lost its weights: [-1, 1], lower is better.
 
-    0 is ideal. All parameters become normal draws of their own mean and spread; the class explained stays. An
-    attribution that hardly changes does not depend on what was learnt. NaN where either is constant. Adebayo et al.
-    2018, "model parameter randomization test", https://arxiv.org/abs/1810.03292.
+    0 is ideal; 1 is what a learned explainer gets that does not ask the model. All parameters become normal draws of
+    their own mean and spread; the class explained stays. An attribution that hardly changes does not depend on what was
+    learnt. NaN where either is constant. Adebayo et al. 2018, "model parameter randomization test",
+    https://arxiv.org/abs/1810.03292. ``LayerRandomisation`` goes layer by layer.
 
     Args:
         absolute: Correlate absolute values; signs of early layers flip by chance.

@@ -13,17 +13,24 @@ class ConvNet(nn.Sequential):
     is not pooled, so that Grad-CAM has its resolution; each ReLU is a module of its own and not in place, so that any
     can be captured and attributed.
 
+    With ``class_maps`` the head comes before the average: a 1 x 1 convolution ``class_maps`` in the place of ``head``,
+    whose outputs (batch, classes, height, width) average to the logits. It is the same function of the same weights,
+    and the layer that class activation transfer compares.
+
     Args:
         classes: Number of logits.
         channels: Channels of the images: 1 grey, 3 colour.
         width: Channels of the first block; each further block has twice as many.
         blocks: Number of blocks.
+        class_maps: Whether the head gives a map for each class, which is then averaged.
 
     Raises:
         ValueError: If a size is not positive.
     """
 
-    def __init__(self, classes: int, channels: int = 1, width: int = 16, blocks: int = 2) -> None:
+    def __init__(
+        self, classes: int, channels: int = 1, width: int = 16, blocks: int = 2, class_maps: bool = False
+    ) -> None:
         if min(classes, channels, width, blocks) < 1:
             raise ValueError(
                 f"sizes must be positive, got classes={classes}, channels={channels}, width={width}, blocks={blocks}"
@@ -35,9 +42,12 @@ class ConvNet(nn.Sequential):
             if number < blocks:
                 layers[f"pool{number}"] = nn.MaxPool2d(2)
             before, after = after, 2 * after
+        if class_maps:
+            layers["class_maps"] = nn.Conv2d(before, classes, kernel_size=1)
         layers["average"] = nn.AdaptiveAvgPool2d(1)
         layers["flatten"] = nn.Flatten()
-        layers["head"] = nn.Linear(before, classes)
+        if not class_maps:
+            layers["head"] = nn.Linear(before, classes)
         super().__init__(layers)
 
 

@@ -34,6 +34,7 @@ from kdlab.metrics.gini import Gini
 from kdlab.metrics.infidelity import Infidelity
 from kdlab.metrics.insertion_auc import InsertionAUC
 from kdlab.metrics.interaction_strength import InteractionStrength
+from kdlab.metrics.layer_randomisation import LayerRandomisation
 from kdlab.metrics.localisation import PointingGame, RelevanceMassAccuracy, RelevanceRankAccuracy
 from kdlab.metrics.macro_f1 import MacroF1
 from kdlab.metrics.monotonicity import Monotonicity, MonotonicityCorrelation, MonotonicityFraction
@@ -99,13 +100,17 @@ PERTURBATION: dict[str, Make] = {
     "local_lipschitz": partial(LocalLipschitz, draws=4),
     "parameter_randomisation": ParameterRandomisation,
 }
+CURVES: dict[str, Make] = {
+    "layer_randomisation": LayerRandomisation,
+    "layer_randomisation_alone": partial(LayerRandomisation, cascade=False),
+}
 IMAGES: dict[str, Make] = {
     "road": partial(ROAD, shares=(0.2, 0.6)),
     "ssim": AttributionSSIM,
     "deletion_patch": partial(DeletionAUC, patch=3),
     "aopc_patch": partial(AOPC, patch=2),
 }
-METRICS = LABELS | FIDELITY | ATTRIBUTIONS | PERTURBATION | IMAGES
+METRICS = LABELS | FIDELITY | ATTRIBUTIONS | PERTURBATION | CURVES | IMAGES
 
 
 class Gradient:

@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdlab.metrics.road import NEIGHBOURS, ROAD, impute
+from kdlab.metrics.road import ROAD, impute
 from tests.metrics.linear import FIRST, of
+
+# Rong et al. 2022: direct neighbours weigh 1/6, diagonal ones 1/12.
+NEIGHBOURS = ((1 / 12, 1 / 6, 1 / 12), (1 / 6, 0.0, 1 / 6), (1 / 12, 1 / 6, 1 / 12))
 
 
 def dense(image: Tensor, removed: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdlab.capture import capture
+from kdlab.losses.explanations.class_activation_transfer import ClassActivationTransfer
 from kdlab.models.conv_net import ConvNet
 from kdlab.models.conv_net_1d import ConvNet1d
 from kdlab.models.mlp import MLP
@@ -15,6 +17,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (lambda: MLP(30, 5, hidden=[]), (30,)),
     "conv_net": (lambda: ConvNet(5, width=4), (1, 8, 8)),
     "conv_net, colour": (lambda: ConvNet(5, channels=3, width=4, blocks=3), (3, 17, 11)),
+    "conv_net, class maps": (lambda: ConvNet(5, width=4, class_maps=True), (1, 8, 8)),
     "conv_net_1d": (lambda: ConvNet1d(5, channels=2, width=4), (2, 40)),
     "res_net": (lambda: ResNet(5, depth=8, width=4), (3, 16, 16)),
     "transformer of images": (lambda: Transformer((3, 8, 8), 5, width=16, depth=2, dropout=0.1), (3, 8, 8)),
@@ -86,6 +89,39 @@ def test_layers_have_the_names_that_the_docstrings_give() -> None:
     assert {"stem", "layer1.0.relu1", "layer1.1.relu2", "layer2.0.shortcut.conv", "layer3", "average", "head"} <= names
     names = {name for name, _ in Transformer((1, 8, 8), 2, width=8, depth=2).named_modules()}
     assert {"patches", "blocks.0.attention", "blocks.1.mixing", "norm", "head"} <= names
+
+
+def test_class_maps_average_to_the_logits_of_the_same_weights() -> None:
+    nets = []
+    for class_maps in (False, True):
+        torch.manual_seed(3)
+        nets.append(ConvNet(5, width=4, class_maps=class_maps).eval())
+    plain, mapped = nets
+    assert torch.equal(mapped.get_parameter("class_maps.weight").flatten(1), plain.get_parameter("head.weight"))
+    inputs = torch.randn(3, 1, 8, 8)
+    with capture(mapped, ["class_maps"]) as captured:
+        logits = mapped(inputs)
+    assert captured["class_maps"].shape == (3, 5, 4, 4)
+    torch.testing.assert_close(captured["class_maps"].mean(dim=(2, 3)), logits)
+    torch.testing.assert_close(logits, plain(inputs))
+
+
+def test_class_activation_transfer_trains_a_student_with_class_maps() -> None:
+    student, teacher = ConvNet(5, width=2, class_maps=True), ConvNet(5, width=6, blocks=3, class_maps=True).eval()
+    inputs, loss = torch.randn(8, 1, 16, 16), ClassActivationTransfer()
+    optimizer = torch.optim.Adam(student.parameters(), lr=0.01)
+    values = []
+    for _ in range(40):
+        with capture(student, ["class_maps"]) as ours, capture(teacher, ["class_maps"]) as theirs:
+            student(inputs)
+            with torch.no_grad():
+                teacher(inputs)
+        value = loss(ours.ordered(["class_maps"]), theirs.ordered(["class_maps"]))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert values[-1] < 0.5 * values[0]
 
 
 def test_resnet_has_the_published_size() -> None:
