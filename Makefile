@@ -11,6 +11,9 @@
 #? TIMEOUT  begin no trial after this time: TIMEOUT=2h
 #? STUDY    name of a sweep's study, instead of the file's: STUDY=digits-2
 #? STORAGE  Optuna's storage, shared by machines: STORAGE=postgresql://host/name
+#? LAUNCHER what starts a sweep's workers: LAUNCHER=ray for a Ray cluster
+#? ADDRESS  the Ray cluster: ADDRESS=auto, ADDRESS=host:6379; none starts one on this machine
+#? GPUS_PER_TRIAL  part of a GPU for each of Ray's workers: GPUS_PER_TRIAL=0.25
 #? KEEP     trials whose stages are kept: KEEP=best:5, KEEP=all
 #? MLRUNS   folder of stages, MLflow's and Optuna's records: MLRUNS=mlruns
 #? JOBS     processes of `make test`: JOBS=2
@@ -28,7 +31,8 @@ options = $(foreach s,$(SET),--set '$(s)') $(foreach s,$(ONLY),--only '$(s)') $(
 
 study = $(if $(STUDY),--study '$(STUDY)') $(if $(STORAGE),--storage '$(STORAGE)') $(folder) $(ARGS)
 search = $(foreach s,$(SET),--set '$(s)') $(if $(TRIALS),--trials '$(TRIALS)') $(if $(WORKERS),--workers '$(WORKERS)') \
-	$(if $(TIMEOUT),--timeout '$(TIMEOUT)') $(if $(KEEP),--keep '$(KEEP)') $(study)
+	$(if $(TIMEOUT),--timeout '$(TIMEOUT)') $(if $(KEEP),--keep '$(KEEP)') $(if $(LAUNCHER),--launcher '$(LAUNCHER)') \
+	$(if $(ADDRESS),--address '$(ADDRESS)') $(if $(GPUS_PER_TRIAL),--gpus-per-trial '$(GPUS_PER_TRIAL)') $(study)
 
 .DEFAULT_GOAL := help
 .PHONY: setup experiment rehearse sweep sweep-report dashboard ui report test test-all check bench clean help .named

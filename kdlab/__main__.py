@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from kdlab.commands import experiments, listing, results, spreading, sweeps
+from kdlab.commands import experiments, launching, listing, results, spreading, sweeps
 from kdlab.configuration.errors import ConfigurationError, first_line
 from kdlab.errors import Interrupted
 
@@ -88,8 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_experiment(sweep, "the sweep, such as experiments/digits.sweep.yaml")
     _add_study(sweep)
     _add_search(sweep)
-    sweep.add_argument("--workers", type=_count, metavar="N", help="processes on this machine (one, or one a GPU)")
+    sweep.add_argument("--workers", type=_count, metavar="N", help="how many work at it (one, or one a GPU)")
     _add_per_gpu(sweep)
+    _add_launcher(sweep)
     sweep.add_argument(
         "--finalists", type=_count, metavar="N", help="best trials that are tested (1; 3 of a Pareto front)"
     )
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_experiment(swept, "the sweep, such as experiments/digits.sweep.yaml")
     _add_study(swept)
     swept.set_defaults(command=sweeps.report, accelerator="cpu")
-    clean = add("clean", "show what lies in mlruns that nothing finished refers to, and free it")
+    clean = add("clean", "show what nothing finished refers to and what was deleted in MLflow, and free it")
     clean.add_argument("--free", action="store_true", help="delete it")
     clean.add_argument("--trials", action="store_true", help="stages that only trials of sweeps refer to, too")
     clean.add_argument("--caches", action="store_true", help="cached soft labels, too")
@@ -157,6 +158,19 @@ def _add_experiment(
 def _add_per_gpu(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--per-gpu", type=_count, default=1, metavar="N", help="workers that share a GPU (%(default)s)"
+    )
+
+
+def _add_launcher(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--launcher",
+        choices=tuple(launching.LAUNCHERS),
+        default="local",
+        help="what starts the workers: processes of this machine, or a Ray cluster (%(default)s)",
+    )
+    command.add_argument("--address", metavar="auto|HOST:PORT", help="the Ray cluster, or RAY_ADDRESS (one of its own)")
+    command.add_argument(
+        "--gpus-per-trial", type=_part, metavar="PART", help="part of a GPU for each of Ray's workers, such as 0.25 (1)"
     )
 
 
@@ -212,6 +226,16 @@ def _seeds(text: str) -> tuple[int, ...]:
             raise argparse.ArgumentTypeError("expected at least one seed; write 0, for seed 0 alone")
         return tuple(range(int(text)))
     return tuple(dict.fromkeys(int(number) for number in numbers))
+
+
+def _part(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"a trial trains on one GPU or a part of it, such as 0.25, got {text!r}")
+    return value
 
 
 def _count(text: str) -> int:

@@ -15,9 +15,9 @@ PACKAGE = ROOT / "kdlab"
 LAYERS = [
     {"losses", "metrics", "models", "data", "signals", "capture", "randomness"},
     {"explainers", "soft_labels", "teacher"},
-    {"modules", "configuration", "errors", "stage_folder", "weights"},
-    {"callbacks", "experiment", "options", "costs", "figures"},
-    {"job", "training", "scoring", "tracking"},
+    {"modules", "configuration", "errors", "interruption", "stage_folder", "weights"},
+    {"callbacks", "experiment", "options", "costs", "figures", "maps"},
+    {"job", "training", "pictures", "scoring", "tracking"},
     {"workshop", "report"},
     {"rehearsal", "progress", "stage_process"},
     {"run"},

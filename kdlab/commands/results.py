@@ -23,6 +23,8 @@ def report(asked: argparse.Namespace) -> None:
 
 def ui(asked: argparse.Namespace) -> None:
     """Serve MLflow's pages on the tracking database inside ``mlruns``."""
+    from kdlab.sweep.tracking import close_abandoned
     from kdlab.tracking.server import ui as serve
 
+    close_abandoned(asked.mlruns.resolve())  # who looks sees no sweep as running whose launcher was killed
     serve(asked.mlruns.resolve(), asked.port)

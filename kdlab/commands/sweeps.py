@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kdlab.commands.experiments import shortened, show_report
+from kdlab.commands.launching import LAUNCHERS
 from kdlab.configuration.errors import ConfigurationError
 from kdlab.errors import Interrupted
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from kdlab.options import Options
     from kdlab.sweep.definition import Sweep
+    from kdlab.sweep.launcher import Starter
     from kdlab.sweep.places import StudyPlace
     from kdlab.sweep.tracking import SweepRun
 
@@ -27,29 +29,31 @@ def sweep(asked: argparse.Namespace) -> None:
     from kdlab.run import check_accelerator, check_writable
     from kdlab.sweep.check import check_sweep
     from kdlab.sweep.keeping import keep_count
-    from kdlab.sweep.machine import shared
     from kdlab.sweep.study import join
     from kdlab.sweep.tracking import SweepRun
     from kdlab.sweep.trial import sweep_name
 
     keep_count(asked.keep)
     found, place, options = opened(asked)
-    machine = shared(asked.workers, asked.per_gpu, asked.accelerator)
     check_writable(options.mlruns)
-    check_accelerator(options)
-    study = join(found, place, check_sweep(found, options))
-    parent = SweepRun(place, sweep_name(found))
-    parent.open()
-    status, wanted = "FAILED", None if asked.timeout and asked.trials is None else asked.trials or found.trials
-    try:
-        _launch(asked, found, place, study, machine.workers, parent.id, wanted)
-        status = "FINISHED"
-    except Interrupted:
-        status = "KILLED"
-        raise
-    finally:
-        if status != "FINISHED":
-            parent.close(status, {})
+    with LAUNCHERS[asked.launcher](asked, found, place) as starter:
+        if not starter.here and options.accelerator == "gpu":
+            # Its nodes have some, this machine may have none: it trains the finalists on what it has.
+            options = replace(options, accelerator="auto")
+        check_accelerator(options)
+        study = join(found, place, check_sweep(found, options))
+        parent = SweepRun(place, sweep_name(found))
+        parent.open()
+        status = "FAILED"
+        try:
+            _launch(asked, found, place, study, starter, parent.id)
+            status = "FINISHED"
+        except Interrupted:
+            status = "KILLED"
+            raise
+        finally:
+            if status != "FINISHED":
+                parent.close(status, {})
     conclude(asked, found, place, study, options, parent)
 
 
@@ -58,15 +62,14 @@ def _launch(
     found: "Sweep",
     place: "StudyPlace",
     study: "Study",
-    workers: int,
+    starter: "Starter",
     parent: str | None,
-    wanted: int | None,
 ) -> None:
     from kdlab.sweep.launcher import Crew, arguments
-    from kdlab.sweep.machine import shared
     from kdlab.sweep.showing import SweepProgress
     from kdlab.sweep.study import good
 
+    wanted = None if asked.timeout and asked.trials is None else asked.trials or found.trials
     until = None if asked.timeout is None else time.time() + asked.timeout
     if wanted is not None and good(study) >= wanted:
         print(f"the study {place.name!r} has its {wanted} trials; ask for more with --trials", flush=True)
@@ -85,10 +88,10 @@ def _launch(
         "debug": asked.debug,
     }
     command = ["kdlab", "worker", str(found.path), *arguments(told)]
-    machine = replace(shared(asked.workers, asked.per_gpu, asked.accelerator), further={"KDLAB_STORAGE": place.url})
+    workers = starter.workers
     print(f"study {place.name!r} in {place.shown}, {workers} {'worker' if workers == 1 else 'workers'}", flush=True)
     with SweepProgress(study, found, wanted, workers) as progress:
-        Crew(command, machine, place.folder, lambda: good(study)).run(progress.look)
+        Crew(command, starter, place.folder, lambda: good(study)).run(progress.look)
         progress.look()
 
 
@@ -126,6 +129,7 @@ def worker(asked: argparse.Namespace) -> None:
     from kdlab.sweep.check import check_sweep
     from kdlab.sweep.keeping import keep_count
     from kdlab.sweep.study import join
+    from kdlab.sweep.tracking import close_abandoned
     from kdlab.sweep.trial import Trials
     from kdlab.sweep.worker import Target, die_with_parent, work
 
@@ -138,15 +142,20 @@ def worker(asked: argparse.Namespace) -> None:
     if until is None and asked.timeout is not None:
         until = time.time() + asked.timeout
     trials = asked.trials if asked.launched or asked.timeout else asked.trials or found.trials
-    work(found, place, Trials(found, place, options, asked.parent), Target(trials, until, keep_count(asked.keep)))
+    try:
+        work(found, place, Trials(found, place, options, asked.parent), Target(trials, until, keep_count(asked.keep)))
+    finally:
+        close_abandoned(place.mlruns)  # its launcher may have been killed
 
 
 def report(asked: argparse.Namespace) -> None:
     """Write the page of a study again, as it is now."""
     from kdlab.sweep.page import write_page
     from kdlab.sweep.study import load
+    from kdlab.sweep.tracking import close_abandoned
 
     found, place, _ = opened(asked)
+    close_abandoned(place.mlruns)
     print(f"sweep report: {shortened(write_page(found, load(place), place))}")
 
 
@@ -162,18 +171,21 @@ def opened(asked: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
 
 
 def clean(asked: argparse.Namespace) -> None:
-    """Show what nothing finished refers to, and free it if asked."""
-    from kdlab.sweep.leftovers import leftovers
+    """Show what nothing finished refers to and what was deleted in MLflow, and free it if asked."""
+    from kdlab.sweep.deleted_runs import DeletedRun, deleted_runs, purge
+    from kdlab.sweep.leftovers import Leftover, leftovers
 
-    found = list(leftovers(asked.mlruns.resolve(), asked.trials, asked.caches))
-    for one in found:
+    mlruns = asked.mlruns.resolve()
+    found, deleted = list(leftovers(mlruns, asked.trials, asked.caches)), deleted_runs(mlruns)
+    shown: list[Leftover | DeletedRun] = [*found, *deleted]
+    for one in shown:
         print(f"{_bytes(one.size):>10}  {shortened(one.path)}  {one.why}")
-    if not found:
+    if not shown:
         print("nothing to free")
     elif asked.free:
-        print(f"freed {_bytes(sum(one.free() for one in found))}")
+        print(f"freed {_bytes(sum(leftover.free() for leftover in found) + purge(mlruns, deleted))}")
     else:
-        print(f"{_bytes(sum(one.size for one in found))} in all; --free deletes them")
+        print(f"{_bytes(sum(one.size for one in shown))} in all; --free deletes them")
 
 
 def dashboard(asked: argparse.Namespace) -> None:

@@ -1,17 +1,15 @@
-"""Workers of one machine: started with their share of cores and GPUs, watched, replaced when they die."""
+"""A sweep's workers, wherever they run: started, watched, replaced when they die, and told to stop."""
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from kdlab.errors import Interrupted, StageError
 from kdlab.run import terminable
-from kdlab.sweep.machine import Machine
 
 #: Seconds between two looks at the workers, and how long they may take to stop.
 LOOK, FAREWELL = 0.5, 60.0
@@ -20,33 +18,75 @@ TOO_MANY_DEATHS = 5
 REFUSED, STOPPED = 2, 130
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a worker ended.
+
+    Args:
+        code: its exit code; a signal's number with a minus if one killed it.
+        last_words: the last line that it wrote.
+    """
+
+    code: int
+    last_words: str
+
+
+class Running(Protocol):
+    """A worker that was started."""
+
+    def poll(self) -> Ending | None:
+        """How it ended, None while it works or waits for its turn."""
+
+    def terminate(self) -> None:
+        """Ask it to stop; nothing if it has ended."""
+
+    def kill(self) -> None:
+        """End it without asking."""
+
+
+class Starter(Protocol):
+    """Starts workers: as processes of this machine, or on a cluster."""
+
+    @property
+    def here(self) -> bool:
+        """Whether they run on this machine, so that what they are asked for can be checked on it."""
+
+    @property
+    def workers(self) -> int:
+        """How many there shall be."""
+
+    def start(self, index: int, command: Sequence[str], log: Path) -> Running:
+        """Start a worker.
+
+        Args:
+            index: which of the workers.
+            command: what follows ``python -m``.
+            log: a file that takes what it says.
+        """
+
+
 @dataclass
 class Worker:
-    """A process and its log."""
+    """One of the crew."""
 
     index: int
-    process: subprocess.Popen[bytes]
+    running: Running
     log: Path
-
-    def last_words(self) -> str:
-        """The last line that it wrote."""
-        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        return lines[-1].removeprefix("kdlab: error: ") if lines else "nothing was said"
 
 
 @dataclass
 class Crew:
-    """The workers of this machine.
+    """The workers that this launcher started.
 
     Args:
         command: what a worker is started with, without the interpreter.
-        machine: how the machine is shared.
+        starter: starts one.
         folder: of the workers' logs.
         achieved: how much is done, so that deaths can be told from a standstill.
     """
 
     command: Sequence[str]
-    machine: Machine
+    starter: Starter
     folder: Path
     achieved: Callable[[], int]
     workers: list[Worker] = field(default_factory=list)
@@ -62,11 +102,13 @@ class Crew:
         """
         try:
             with terminable():
-                self.workers = [self._start(index) for index in range(self.machine.workers)]
+                for index in range(self.starter.workers):
+                    self._start(index)
                 while self.workers:
                     for worker in list(self.workers):
-                        if worker.process.poll() is not None:
-                            self._ended(worker)
+                        ending = worker.running.poll()
+                        if ending is not None:
+                            self._ended(worker, ending)
                     look()
                     time.sleep(LOOK)
         except KeyboardInterrupt as stop:
@@ -74,52 +116,43 @@ class Crew:
         finally:
             self._dismiss()
 
-    def _start(self, index: int) -> Worker:
+    def _start(self, index: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"worker-{index}-{os.getpid()}.log"
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *self.command],
-                stdin=subprocess.PIPE,  # closed when this process dies, however it dies
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self.machine.environment(index),
-                start_new_session=True,  # Ctrl-C comes to this process alone, which then tells the workers
-            )
-        return Worker(index, process, log)
+        log.touch()
+        self.workers.append(Worker(index, self.starter.start(index, self.command, log), log))
 
-    def _ended(self, worker: Worker) -> None:
+    def _ended(self, worker: Worker, ending: Ending) -> None:
         """Done, refused, told to stop, or dead: then another takes its place."""
         self.workers.remove(worker)
-        code = worker.process.returncode
-        if code == 0:
+        if ending.code == 0:
             return
-        if code == REFUSED:
-            raise StageError(f"{worker.last_words()} (all of it: {worker.log})")
-        if code == STOPPED:
+        if ending.code == REFUSED:
+            raise StageError(f"{ending.last_words} (all of it: {worker.log})")
+        if ending.code == STOPPED:
             raise Interrupted
         achieved = self.achieved()
         self.deaths = self.deaths + 1 if achieved == self._last else 1
         self._last = achieved
         if self.deaths >= TOO_MANY_DEATHS:
             raise StageError(
-                f"{self.deaths} workers died with nothing done in between; the last says: {worker.last_words()} "
+                f"{self.deaths} workers died with nothing done in between; the last says: {ending.last_words} "
                 f"(all of it: {worker.log})"
             )
-        print(f"a worker died ({_how(code)}); another takes its place", flush=True)
-        self.workers.append(self._start(worker.index))
+        print(f"a worker died ({_how(ending.code)}); another takes its place", flush=True)
+        self._start(worker.index)
 
     def _dismiss(self) -> None:
         for worker in self.workers:
-            if worker.process.poll() is None:
-                worker.process.terminate()
+            worker.running.terminate()
         deadline = time.monotonic() + FAREWELL
-        for worker in self.workers:
-            try:
-                worker.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
+        left = self.workers
+        while left := [worker for worker in left if worker.running.poll() is None]:
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(0.1)
+        for worker in left:
+            worker.running.kill()
 
 
 def _how(code: int) -> str:

@@ -26,17 +26,16 @@ class Machine:
 
     def environment(self, index: int) -> dict[str, str]:
         """What a worker finds in its environment."""
-        share = max(1, cores() // self.workers)
-        given = os.environ.get("OMP_NUM_THREADS", "")
-        threads = min(share, int(given)) if given.isdecimal() and int(given) > 0 else share
         gpu = self.gpus[index % len(self.gpus)] if self.gpus else ""
-        return {
-            **os.environ,
-            "OMP_NUM_THREADS": str(threads),
-            "MKL_NUM_THREADS": str(threads),
-            "CUDA_VISIBLE_DEVICES": gpu,
-            **self.further,
-        }
+        threads = threads_of(max(1, cores() // self.workers))
+        return {**os.environ, **threads, "CUDA_VISIBLE_DEVICES": gpu, **self.further}
+
+
+def threads_of(cpus: int) -> dict[str, str]:
+    """What keeps a process to so many cores; fewer where the environment asks for fewer."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    threads = min(cpus, int(given)) if given.isdecimal() and int(given) > 0 else cpus
+    return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
 
 def cores() -> int:

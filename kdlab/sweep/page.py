@@ -62,7 +62,8 @@ def _page(sweep: Sweep, study: Study, place: StudyPlace) -> str:
         first = not any("plotly-graph-div" in part for part in parts)
         figure.update_layout(title=None)  # the heading says it
         drawn = figure.to_html(full_html=False, include_plotlyjs=first, config={"displaylogo": False})
-        parts += [element("h2", heading), Markup(drawn)]
+        # A row of slices is wider than a phone: it scrolls by itself, not with the page.
+        parts += [element("h2", heading), element("div", Markup(drawn), style="overflow-x: auto")]
     body = element("main", *parts)
     return f"<!doctype html>\n{element('html', element('head', *head), element('body', body), lang='en')}\n"
 
@@ -112,10 +113,21 @@ def _figures(sweep: Sweep, study: Study) -> "Iterator[tuple[str, Figure]]":
     always = [name for name in done[0].params if all(name in trial.params for trial in done)]
     vary = [name for name in always if len({repr(trial.params[name]) for trial in done}) > 1]
     with quiet():
-        if len(sweep.objectives) in (2, 3):
-            yield "Pareto front", draw.plot_pareto_front(study, target_names=[o.name for o in sweep.objectives])
+        # A cloud in three dimensions cannot be read; two aims at a time can.
+        for one, other in combinations(range(len(sweep.objectives)), 2):
+            yield _pareto_front(sweep, study, one, other)
         for position, objective in enumerate(sweep.objectives):
             yield from _of_objective(study, position, objective.name, vary)
+
+
+def _pareto_front(sweep: Sweep, study: Study, one: int, other: int) -> "tuple[str, Figure]":
+    """Two objectives of every trial; those that no other beats in all objectives stand out."""
+    names = [sweep.objectives[position].name for position in (one, other)]
+
+    def values(trial: FrozenTrial) -> tuple[float, float]:
+        return trial.values[one], trial.values[other]
+
+    return f"Pareto front: {' and '.join(names)}", draw.plot_pareto_front(study, targets=values, target_names=names)
 
 
 def _of_objective(study: Study, position: int, name: str, vary: list[str]) -> "Iterator[tuple[str, Figure]]":

@@ -45,6 +45,16 @@ class StudyPlace:
         return self.mlruns / "sweeps" / self.name
 
     @property
+    def own(self) -> bool:
+        """Whether the storage lies inside ``mlruns``, so that whoever sees it sees the locks as well."""
+        return self.url == own_storage(self.mlruns)
+
+    @property
+    def one_machine(self) -> bool:
+        """Whether only processes of one machine can share the storage."""
+        return self.url.startswith("sqlite")
+
+    @property
     def shown(self) -> str:
         """The storage as it may be printed."""
         return without_password(self.url)
@@ -63,9 +73,14 @@ def place_of(name: str, storage: str | None, mlruns: Path) -> StudyPlace:
     """
     if not NAME.fullmatch(name):
         raise ConfigurationError(f"--study {name}: take letters, digits, -, _ and .")
+    return StudyPlace(name, storage or own_storage(mlruns.resolve()), mlruns.resolve())
+
+
+def own_storage(mlruns: Path) -> str:
+    """The address of the database inside ``mlruns``."""
     # SQLAlchemy reads these three as parts of an address.
-    own = str(mlruns.resolve() / "optuna.db").replace("%", "%25").replace("?", "%3F").replace("#", "%23")
-    return StudyPlace(name, storage or f"sqlite:///{own}", mlruns.resolve())
+    path = str(mlruns / "optuna.db").replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+    return f"sqlite:///{path}"
 
 
 def open_storage(place: StudyPlace) -> RDBStorage:
@@ -76,7 +91,7 @@ def open_storage(place: StudyPlace) -> RDBStorage:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     arguments: dict[str, Any] = {"pool_pre_ping": True}
-    if place.url.startswith("sqlite"):
+    if place.one_machine:
         # Writers wait for each other; a slow disk must not make that an error.
         arguments["connect_args"] = {"timeout": 120}
     try:

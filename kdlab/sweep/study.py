@@ -27,6 +27,8 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 WORKER, STAGES, EXECUTION, REASON, CONTINUES, SIGNATURE = (
     "worker", "stages", "execution", "reason", "continues", "sweep",
 )  # fmt: skip
+#: Reasons for a trial's end that say nothing against its values.
+STOPPED, SURPLUS = "stopped", "enough others are running"
 
 
 def signature(sweep: Sweep, fingerprints: Mapping[str, str]) -> dict[str, Any]:
@@ -113,6 +115,37 @@ def good(study: Study) -> int:
     return sum(by_state[state] for state in FINISHED)
 
 
+def is_surplus(study: Study, number: int, target: int) -> bool:
+    """Whether a trial that was just begun is one too many; asked by its worker, this keeps the count by the storage.
+
+    It is if the good trials and the begun or waiting ones before it make up the target already. Numbers are given one
+    after the other: when a trial looks, all before it are to be seen. So if more than the target were kept and ended
+    well, the last of them would have seen the others, and given itself back.
+
+    Args:
+        study: the study.
+        number: the trial's.
+        target: how many completed and pruned trials there shall be.
+    """
+    others = [trial for trial in study.get_trials(deepcopy=False) if trial.number != number]
+    good_ones = sum(trial.state in FINISHED for trial in others)
+    return good_ones + sum(not t.state.is_finished() and t.number < number for t in others) >= target
+
+
+def give_back(study: Study, trial: FrozenTrial) -> None:
+    """Queue a trial again that was begun and not needed, if its values were asked for; it itself ends as failed."""
+    if "fixed_params" in trial.system_attrs or trial.params:
+        study.add_trial(
+            optuna.create_trial(
+                state=TrialState.WAITING,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs={name: value for name, value in trial.user_attrs.items() if name not in (WORKER, REASON)},
+                system_attrs=trial.system_attrs,
+            )
+        )
+
+
 def feasible(trial: FrozenTrial) -> bool:
     """Whether a trial keeps every constraint."""
     return all(value <= 0 for value in trial.constraints.values())
@@ -154,9 +187,9 @@ def bury(study: Study, place: StudyPlace) -> None:
 def _dead(trial: FrozenTrial, place: StudyPlace) -> bool:
     worker = trial.user_attrs.get(WORKER)
     if worker is None:
-        # On a machine that does not share this folder, the claim lock is another one: give it time to sign.
+        # Whoever does not share this folder has a claim lock of its own: give it time to sign.
         age = datetime.now() - trial.datetime_start if trial.datetime_start is not None else timedelta(0)
-        return place.url.startswith("sqlite") or age > timedelta(seconds=GRACE)
+        return place.own or age > timedelta(seconds=GRACE)
     file = place.folder / f"alive-{worker}.lock"
     if not worker.startswith(f"{socket.gethostname()}-") or not file.exists():
         return False
@@ -174,7 +207,10 @@ Claimed = Callable[[], None]
 
 @contextmanager
 def claiming(place: StudyPlace) -> Iterator[FileLock]:
-    """Hold the lock under which trials are counted and begun, so that no two workers take the last one."""
+    """Hold the lock under which trials are counted and begun, so that no two workers take the last one.
+
+    Whoever does not share the folder holds another lock; what both begin is sorted out by ``is_surplus``.
+    """
     lock = place.lock("claim")
     lock.acquire()
     try:

@@ -23,11 +23,15 @@ from kdlab.sweep.study import (
     FINISHED,
     REASON,
     STAGES,
+    STOPPED,
+    SURPLUS,
     WORKER,
     alive,
     bury,
     claiming,
     counts,
+    give_back,
+    is_surplus,
     new_worker,
 )
 from kdlab.sweep.trial import TrialFailedError, Trials
@@ -99,7 +103,9 @@ def _one(study: Study, sweep: Sweep, place: StudyPlace, trials: Trials, target: 
         if target.trials is None or done + by_state[TrialState.RUNNING] < target.trials:
             with quiet():
                 study.optimize(
-                    lambda trial: _objective(trial, sweep, trials, claim, name), n_trials=1, catch=(TrialFailedError,)
+                    lambda trial: _objective(trial, sweep, trials, target, claim, name),
+                    n_trials=1,
+                    catch=(TrialFailedError,),
                 )
             free_lesser(study, place, target.keep)
             return True
@@ -108,21 +114,30 @@ def _one(study: Study, sweep: Sweep, place: StudyPlace, trials: Trials, target: 
     return True
 
 
-def _objective(trial: Trial, sweep: Sweep, trials: Trials, claim: FileLock, name: str) -> list[float]:
+def _objective(trial: Trial, sweep: Sweep, trials: Trials, target: Target, claim: FileLock, name: str) -> list[float]:
     """One trial; the claim is given back as soon as the trial is known to run here."""
-    trial.set_user_attr(WORKER, name)
-    claim.release()
-    values = sweep.space.suggest(trial)
     try:
-        return trials.values(trial, values)
-    except (Interrupted, KeyboardInterrupt) as stop:
-        trial.set_user_attr(REASON, "stopped")
-        stages = trial.user_attrs.get(STAGES, [])
-        trial.study.enqueue_trial(values, user_attrs={CONTINUES: trial.number, STAGES: stages})
-        raise Interrupted from stop
+        trial.set_user_attr(WORKER, name)
+        _check_needed(trial, target)
+        claim.release()
+        values = sweep.space.suggest(trial)
+        try:
+            return trials.values(trial, values)
+        except (Interrupted, KeyboardInterrupt) as stop:
+            trial.set_user_attr(REASON, STOPPED)
+            stages = trial.user_attrs.get(STAGES, [])
+            trial.study.enqueue_trial(values, user_attrs={CONTINUES: trial.number, STAGES: stages})
+            raise Interrupted from stop
     except UpdateFinishedTrialError as error:
         # This machine slept so long that another worker took the trial over.
         raise TrialFailedError("taken over by another worker") from error
+
+
+def _check_needed(trial: Trial, target: Target) -> None:
+    if target.trials is not None and is_surplus(trial.study, trial.number, target.trials):
+        trial.set_user_attr(REASON, SURPLUS)
+        give_back(trial.study, trial.study.trials[trial.number])
+        raise TrialFailedError(SURPLUS)
 
 
 def check_for_progress(study: Study) -> None:
@@ -134,7 +149,7 @@ def check_for_progress(study: Study) -> None:
     ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     last = sorted(ended, key=lambda trial: (trial.datetime_complete is None, trial.datetime_complete))[-TOO_MANY:]
     reasons = [t.user_attrs.get(REASON) for t in last if t.state == TrialState.FAIL]
-    failed = [reason for reason in reasons if reason not in (None, "stopped")]
+    failed = [reason for reason in reasons if reason not in (None, STOPPED, SURPLUS)]
     if len(failed) == TOO_MANY:
         raise StageError(f"the last {TOO_MANY} trials failed, the last one: {failed[-1]}; narrow the search")
 

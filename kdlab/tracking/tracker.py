@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from kdlab.interruption import held_back
 from kdlab.stage_folder import Record, write_json
 from kdlab.tracking.executions import ExecutionRun, marker_of, new_record, record_of, settle
 from kdlab.tracking.provenance import provenance
@@ -170,10 +171,11 @@ class Tracker:
 
     @contextmanager
     def _attempt(self) -> Iterator[None]:
-        """Let nothing that a store can do reach the training."""
+        """Let nothing that a store can do reach the training, and no stop tear a write in two."""
         started = time.monotonic()
         try:
-            yield
+            with held_back():
+                yield
         except failures() as error:
             now = time.monotonic()
             self._rests_until = now + max(SHORTEST_REST, REST * (now - started))

@@ -1,0 +1,46 @@
+"""Where ``kdlab sweep`` starts its workers: as processes of this machine, or on a Ray cluster."""
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kdlab.configuration.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from kdlab.sweep.definition import Sweep
+    from kdlab.sweep.launcher import Starter
+    from kdlab.sweep.places import StudyPlace
+
+
+@contextmanager
+def local(asked: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
+    """Processes of this machine."""
+    from kdlab.sweep.machine import shared
+    from kdlab.sweep.processes import Processes
+
+    for option in ("address", "gpus_per_trial"):
+        if getattr(asked, option) is not None:
+            told = f"--{option.replace('_', '-')} {getattr(asked, option)}"
+            raise ConfigurationError(f"{told}: this is said to a cluster; add --launcher ray, or leave it out")
+    machine = shared(asked.workers, asked.per_gpu, asked.accelerator)
+    # The storage's address may hold a password, which must not stand on a command line.
+    yield Processes(replace(machine, further={"KDLAB_STORAGE": place.url}))
+
+
+@contextmanager
+def ray(asked: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
+    """Workers on a Ray cluster."""
+    from kdlab.sweep.ray_joining import joined
+
+    if asked.per_gpu != 1:
+        raise ConfigurationError(f"--per-gpu {asked.per_gpu}: Ray is told --gpus-per-trial {1 / asked.per_gpu:.3g}")
+    needed = [found.path.resolve(), found.file.resolve(), place.folder]
+    with joined(place, needed, asked.address, asked.workers, asked.gpus_per_trial, asked.accelerator) as cluster:
+        yield cluster
+
+
+Launcher = Callable[[argparse.Namespace, "Sweep", "StudyPlace"], "AbstractContextManager[Starter]"]
+#: What ``--launcher`` offers.
+LAUNCHERS: Mapping[str, Launcher] = {"local": local, "ray": ray}

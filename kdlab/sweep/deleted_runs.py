@@ -1,0 +1,82 @@
+"""Runs that somebody deleted on MLflow's pages: their artifacts stay until they are deleted for good."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from kdlab.configuration.errors import ConfigurationError
+from kdlab.sweep.keeping import size_of
+from kdlab.tracking.store import Store, database
+
+#: Ids on one command line, and runs in one answer of MLflow.
+AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class DeletedRun:
+    """A run that MLflow no longer shows.
+
+    Args:
+        id: MLflow's.
+        why: what it is, in a few words.
+        path: of its artifacts.
+        size: their bytes.
+    """
+
+    id: str
+    why: str
+    path: Path
+    size: int
+
+
+def deleted_runs(mlruns: Path) -> list[DeletedRun]:
+    """The deleted runs of the database inside ``mlruns``; other stores are not kdlab's to clean."""
+    if not (mlruns / "mlflow.db").exists():
+        return []
+    store = Store(mlruns, database(mlruns))
+    from mlflow.entities import ViewType
+
+    found: list[DeletedRun] = []
+    experiments = [one.experiment_id for one in store.client.search_experiments(view_type=ViewType.ALL)]
+    token: str | None = ""
+    while token is not None:
+        page = store.client.search_runs(
+            experiments, run_view_type=ViewType.DELETED_ONLY, max_results=AT_ONCE, page_token=token or None
+        )
+        for run in page:
+            path = local_path(str(run.info.artifact_uri))
+            found.append(DeletedRun(run.info.run_id, f"deleted in MLflow: {run.info.run_name}", path, size_of(path)))
+        token = page.token or None
+    return found
+
+
+def local_path(address: str) -> Path:
+    """An artifacts' address as MLflow stores it: a plain path, or a file's address."""
+    return Path(unquote(urlsplit(address).path)) if address.startswith("file:") else Path(address)
+
+
+def purge(mlruns: Path, runs: Sequence[DeletedRun]) -> int:
+    """Delete runs for good with MLflow's own command; the bytes of artifacts that became free.
+
+    Experiments that were deleted there go as well: MLflow has no way to leave them.
+
+    Raises:
+        ConfigurationError: If MLflow refuses.
+    """
+    uri = database(mlruns)
+    for start in range(0, len(runs), AT_ONCE):
+        ids = ",".join(run.id for run in runs[start : start + AT_ONCE])
+        command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", uri, "--tracking-uri", uri]
+        done = subprocess.run(
+            [*command, "--run-ids", ids],
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            raise ConfigurationError(f"MLflow did not delete its runs: {lines[-1] if lines else done.returncode}")
+    return sum(run.size - size_of(run.path) for run in runs)

@@ -1,0 +1,94 @@
+"""The sweep's run in MLflow is closed, also when its launcher could not do it."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from kdlab.stage_folder import read_json, write_json
+from kdlab.sweep.places import place_of
+from kdlab.sweep.tracking import SweepRun, close_abandoned
+from kdlab.tracking.store import Store
+from tests.sweep.sweeps import sweep_file
+from tests.sweep.test_workers import start, wait_for, workers_of
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One MLflow database for all: making one takes seconds."""
+    mlruns: Path = tmp_path_factory.mktemp("tracking") / "mlruns"
+    mlruns.mkdir()
+    return Store(mlruns)
+
+
+def status(store: Store, run: str | None) -> str:
+    assert run is not None
+    return str(store.client.get_run(run).info.status)
+
+
+def begun(store: Store, name: str) -> SweepRun:
+    sweep = SweepRun(place_of(name, None, store.mlruns), "made_up sweeps")
+    sweep.open()
+    return sweep
+
+
+def files(store: Store, name: str) -> list[str]:
+    return sorted(path.suffix for path in (store.mlruns / "sweeps" / name).glob("*") if path.suffix != ".lock")
+
+
+def dies(sweep: SweepRun) -> None:
+    """The kernel lifts the lock of a process that was killed."""
+    sweep._alive.release()
+    Path(sweep._alive.lock_file).touch()
+
+
+def test_the_run_of_a_dead_launcher_is_closed_as_killed(store: Store) -> None:
+    sweep = begun(store, "dead")
+    close_abandoned(store.mlruns)
+    assert status(store, sweep.id) == "RUNNING"
+    dies(sweep)
+    close_abandoned(store.mlruns)
+    assert status(store, sweep.id) == "KILLED"
+    assert files(store, "dead") == []
+
+
+def test_it_stays_open_while_another_launcher_works_at_it(store: Store) -> None:
+    first, second = begun(store, "two"), begun(store, "two")
+    assert first.id == second.id
+    dies(first)
+    close_abandoned(store.mlruns)
+    assert status(store, first.id) == "RUNNING"
+    second.close("FINISHED", {})
+    close_abandoned(store.mlruns)
+    assert status(store, first.id) == "FINISHED"
+    assert files(store, "two") == []
+
+
+def test_launchers_of_other_machines_and_runs_of_other_stores_are_left_alone(store: Store) -> None:
+    sweep = begun(store, "foreign")
+    dies(sweep)
+    word = Path(sweep._alive.lock_file).with_suffix(".json")
+    record = read_json(word) or {}
+    for change in ({"host": "elsewhere"}, {"store": "https://tracking.example"}):
+        write_json(word, record | change)
+        close_abandoned(store.mlruns)
+        assert status(store, sweep.id) == "RUNNING"
+    write_json(word, record | {"status": "FINISHED"})  # it died between its last word and MLflow's answer
+    close_abandoned(store.mlruns)
+    assert status(store, sweep.id) == "FINISHED"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_workers_of_a_killed_launcher_close_its_run(tmp_path: Path) -> None:
+    path = sweep_file(tmp_path, fixed={"student.trainer.max_epochs": 80}, pruner=None)
+    launcher = start(path, 3, "--workers", "2")
+    wait_for(lambda: any((tmp_path / "mlruns" / "stages").glob("*/resume.ckpt")))
+    workers = workers_of(launcher)
+    os.kill(launcher.pid, signal.SIGKILL)
+    launcher.wait()
+    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    store = Store(tmp_path / "mlruns")
+    (run,) = store.client.search_runs([store.experiment("made_up sweeps")], "tags.kind = 'sweep'")
+    assert run.info.status == "KILLED"
