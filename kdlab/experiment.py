@@ -1,16 +1,16 @@
 """An experiment: read from YAML, checked whole against the constructors' types, built piece by piece, fingerprinted."""
 
-import json
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kdlab.configuration import overrides as overriding
-from kdlab.configuration.code import code_of, content_hash, digest, files_in
+from kdlab.configuration.code import code_of, content_hash, files_in, hash_of
 from kdlab.configuration.document import Document, load
-from kdlab.configuration.errors import ConfigurationError
+from kdlab.configuration.errors import ConfigurationError, listing, suggestion
 from kdlab.configuration.form import check_form
-from kdlab.configuration.nodes import Call, Node
+from kdlab.configuration.nodes import Call, Names, Node
 from kdlab.configuration.parameters import flattened
 from kdlab.configuration.structure import Outline, StageConfig
 
@@ -51,7 +51,21 @@ def read(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> "Exp
     for override in wanted:
         document = overriding.apply(override, checked.filled(), checked.resolved(), checked.further())
         checked = check_experiment(document)
+    _check_left_out(document, checked.evaluation.left_out)
     return Experiment(checked, tuple(overrides), quick)
+
+
+def _check_left_out(document: Document, names: Sequence[str]) -> None:
+    """Refuse to leave out a measure that nobody would have taken."""
+    from kdlab.callbacks.standard import STANDARD
+
+    for name in names:
+        if name not in STANDARD:
+            raise document.error(
+                ("evaluate", "metrics", name),
+                f"no standard measure is called {name!r}{suggestion(name, STANDARD)}, so null cannot leave it out; "
+                f"there is {listing(STANDARD, len(STANDARD))}",
+            )
 
 
 def _opened(path: Path, overrides: Sequence[str], quick: bool) -> tuple[Document, Outline, list[overriding.Override]]:
@@ -73,7 +87,10 @@ class Experiment:
         seeds: seeds of all stages that are no teachers.
         stages: stages by name, each behind its teachers.
         resolved: the whole experiment as JSON, all defaults filled in, with full class paths; it can be run again.
-        probe: how many validation samples are explained each epoch.
+        probe: how many samples of a split are explained.
+        every: at each how manyth validation.
+        left_out: standard measures that are not wanted.
+        maps: layers whose tensors are drawn, {path in the student: path in the teacher}.
         overrides, quick: what it was read with, so that another process can read the same.
     """
 
@@ -85,8 +102,20 @@ class Experiment:
         self.path = checked.document.path
         self.seeds = checked.outline.seeds
         self.stages: dict[str, StageConfig] = checked.outline.stages
-        self.probe = checked.outline.probe
+        self.probe, self.every = checked.outline.probe, checked.outline.every
+        self.left_out, self.maps = checked.evaluation.left_out, checked.evaluation.maps
         self.resolved: dict[str, Any] = checked.resolved()
+        self._names: Names = {}
+
+    def with_names(self, names: Names) -> "Experiment":
+        """The same, the data's ``class_names`` and ``feature_names`` handed to what asks for them when it is built.
+
+        A class asks by a parameter of that name for which the file has nothing, or null. What is handed is no part of
+        a fingerprint: it follows from the data.
+        """
+        named = copy.copy(self)
+        named._names = names
+        return named
 
     def seeds_of(self, stage: str) -> list[int]:
         """The seeds a stage is trained with: all, or 0 alone for a teacher that does not ``vary: seed``."""
@@ -122,33 +151,34 @@ class Experiment:
 
     def build_model(self, stage: str) -> "nn.Module":
         """The network of a stage, its weights drawn from the global generator."""
-        return cast("nn.Module", self._module(stage).arguments["model"].build())
+        return cast("nn.Module", self._module(stage).arguments["model"].handed(self._names).build())
 
     def build_combination(self, stage: str) -> "Callable[[Tensor], Tensor] | None":
         """What makes one teacher of several for a stage; None where it does not say."""
         node = self._checked.combines[stage]
-        return None if node is None else node.build()
+        return None if node is None else node.handed(self._names).build()
 
     def build_module(self, stage: str, model: "nn.Module", teacher: object | None) -> "lightning.LightningModule":
         """The LightningModule of a stage around a model and, where the stage has one, its teacher."""
         given: dict[str, object] = {"model": model}
         if self.stages[stage].teachers:
             given["teacher"] = teacher
-        module: lightning.LightningModule = self._module(stage).made(**given)
+        module: lightning.LightningModule = self._module(stage).handed(self._names).made(**given)
         return module
 
     def build_metrics(self) -> "dict[str, Metric]":
         """The metrics that ``evaluate`` names; empty where it names none."""
-        return {name: node.build() for name, node in self._checked.metrics.items()}
+        metrics = self._checked.evaluation.metrics
+        return {name: node.handed(self._names).build() for name, node in metrics.items()}
 
     def metric_takes(self) -> dict[str, dict[str, str]]:
         """The renames of each metric of ``evaluate``, as ``takes`` beside its class path says."""
-        return self._checked.takes
+        return self._checked.evaluation.takes
 
     def build_explainer_factory(self) -> "Callable[[nn.Module], Attribution] | None":
         """From a model to the post-hoc explainer of ``evaluate``; None where it names none."""
-        node = self._checked.explainer
-        return None if node is None else node.build()
+        node = self._checked.evaluation.explainer
+        return None if node is None else node.handed(self._names).build()
 
     def trainer_arguments(self, stage: str) -> dict[str, Any]:
         """Arguments of Lightning's Trainer: the experiment's, and the stage's own on top."""
@@ -156,7 +186,7 @@ class Experiment:
 
     def callbacks(self, stage: str) -> "list[lightning.Callback]":
         """New callbacks of a stage."""
-        return [node.build() for node in self._checked.callbacks[stage]]
+        return [node.handed(self._names).build() for node in self._checked.callbacks[stage]]
 
     def code_of(self, stage: str) -> dict[str, str]:
         """Digest by class path of the stage's and the data's classes outside installed packages and outside kdlab."""
@@ -175,7 +205,7 @@ class Experiment:
         for left_out in ("teacher", "start", "vary", "weights"):
             resolved.pop(left_out, None)
         data = self.resolved["data"]
-        return _hash(
+        return hash_of(
             {
                 "format": FORMAT,
                 "seed": seed,
@@ -190,11 +220,18 @@ class Experiment:
         )
 
     def evaluation_hash(self) -> str:
-        """Twenty hex digits that change when the evaluation's configuration or code does; no stage enters."""
-        nodes: list[Node] = [*self._checked.metrics.values()]
-        nodes += [] if self._checked.explainer is None else [self._checked.explainer]
+        """Twenty hex digits that change when the evaluation's configuration or code does; no stage enters.
+
+        Nor does ``every``: the test is the same whatever validation saw on the way.
+        """
+        evaluation = self._checked.evaluation
+        nodes: list[Node] = [*evaluation.metrics.values()]
+        nodes += [] if evaluation.explainer is None else [evaluation.explainer]
         code = code_of(call for node in nodes for call in node.calls())
-        return _hash({"format": FORMAT, "evaluate": self.resolved["evaluate"], "code": code})
+        told = {name: value for name, value in self.resolved["evaluate"].items() if name != "every"}
+        if not evaluation.maps:
+            del told["maps"]  # stages that were tested when nobody could ask for maps were tested in this way
+        return hash_of({"format": FORMAT, "evaluate": told, "code": code})
 
     def _module(self, stage: str) -> Call:
         return self._checked.modules[stage]
@@ -203,16 +240,3 @@ class Experiment:
         combine = self._checked.combines[stage]
         own = [self._module(stage), *([] if combine is None else [combine])]
         return [*own, *self._checked.callbacks[stage], *self._checked.trainers[stage].values()]
-
-
-def _hash(value: Mapping[str, Any]) -> str:
-    return digest(json.dumps(_numbers(value), sort_keys=True))[:20]
-
-
-def _numbers(value: Any) -> Any:  # noqa: ANN401  any JSON
-    """The same with 1.0 as 1, because which of them is written makes no difference to the result."""
-    if isinstance(value, Mapping):
-        return {name: _numbers(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdlab.callbacks.evaluate import Evaluate
 from kdlab.callbacks.measure import Measure
@@ -16,6 +16,7 @@ from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
 from kdlab.errors import StageError
 from kdlab.experiment import Experiment, StageConfig
+from kdlab.maps import check_maps
 from kdlab.modules.joint import Joint
 from kdlab.modules.supervised import Supervised
 from kdlab.options import Options
@@ -93,6 +94,8 @@ class Job:
             module.prepare(batch)
             evaluate = self.evaluate(module)
             evaluate.check(module, batch)
+            if self.experiment.maps and self.reference is not None:
+                check_maps(module.model, self.reference, batch["inputs"][:2], self.experiment.maps)
             direction(stage.monitor, evaluate)
 
     def _check_schedule(self) -> None:
@@ -142,12 +145,13 @@ class Job:
             explainer=isinstance(module, Joint) and module.explain_weight > 0,
             mask=isinstance(self.data, DataModule) and all("mask" in self.data.splits[s] for s in ("val", "test")),
         )
+        measures = {name: m for name, m in measures.items() if name not in self.experiment.left_out}
         takes = self.experiment.metric_takes()
         own = {name: Measure(m, takes.get(name, {})) for name, m in self.experiment.build_metrics().items()}
         compared = {name for name, m in own.items() if any(n.startswith("teacher") for n in m.ask.needed.values())}
         # A stage that is compared with no teacher leaves those out, as it does with the standard ones.
         measures |= {name: m for name, m in own.items() if self.reference is not None or name not in compared}
-        return Evaluate(measures, explainer, self.experiment.probe, teacher=self.reference)
+        return Evaluate(measures, explainer, self.experiment.probe, teacher=self.reference, every=self.experiment.every)
 
 
 def trained_module(job: Job) -> lightning.LightningModule:
@@ -156,6 +160,11 @@ def trained_module(job: Job) -> lightning.LightningModule:
     weights = load_weights(job.folder.weights)
     put(module, {**module.state_dict(), **weights}, f"the weights in {job.folder.path.name}")
     return module.eval()
+
+
+def network_of(module: lightning.LightningModule) -> nn.Module:
+    """The network inside a module of kdlab's; another LightningModule is its own network."""
+    return module.model if isinstance(module, Supervised) else module
 
 
 def put(module: torch.nn.Module, weights: dict[str, Tensor], origin: str) -> None:
@@ -180,6 +189,15 @@ def first_batch(data: lightning.LightningDataModule) -> dict[str, Tensor]:
     return as_batch(next(iter(data.train_dataloader())))
 
 
+def names_of(data: lightning.LightningDataModule) -> dict[str, list[str]]:
+    """What the data call their classes and features, for constructors that ask for it; nothing where they count."""
+    if not isinstance(data, DataModule):
+        return {}
+    counted = [str(number) for number in range(data.classes)]
+    found = {"class_names": data.class_names, "feature_names": data.feature_names}
+    return {name: names for name, names in found.items() if names is not None and names != counted}
+
+
 def classes_of(data: lightning.LightningDataModule, module: lightning.LightningModule) -> int:
     """How many classes there are: the data say so, else the model's output does."""
     if isinstance(data, DataModule):
@@ -197,6 +215,11 @@ def direction(monitor: str, evaluate: Evaluate) -> bool:
     if measure is None:
         known = sorted(f"val/{other}" for other in logged)
         raise StageError(f"monitor {monitor!r} is no metric of the evaluation; there are {known}")
+    if measure.explaining and evaluate.every > 1:
+        raise StageError(
+            f"monitor {monitor!r} is computed at one validation in {evaluate.every}, and an epoch is chosen among all; "
+            f"set evaluate.every to 1, or take another monitor, such as val/accuracy"
+        )
     if measure.metric.higher_is_better is None:
         raise StageError(f"monitor {monitor!r} has no direction; choose another, such as val/accuracy")
     return bool(measure.metric.higher_is_better)

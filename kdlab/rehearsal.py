@@ -5,11 +5,10 @@ from torch import nn
 
 from kdlab.callbacks.balance import gradient_norms, shares
 from kdlab.experiment import Experiment
-from kdlab.job import Job, first_batch, put, user_errors
+from kdlab.job import Job, first_batch, network_of, put, user_errors
 from kdlab.modules.supervised import Supervised
 from kdlab.options import Options
 from kdlab.randomness import address, forked
-from kdlab.scoring import network_of
 from kdlab.stage_folder import StageFolder
 from kdlab.teacher import Teacher
 from kdlab.weights import load_weights

@@ -173,8 +173,8 @@ def remark_on_evaluation(planned: list[Planned]) -> str | None:
     if not costly:
         return None
     return (
-        f"evaluation took much of the training time ({', '.join(costly)}); a smaller evaluate.probe, fewer metrics "
-        f"or trainer.check_val_every_n_epoch would save most of it"
+        f"evaluation took much of the training time ({', '.join(costly)}); a larger evaluate.every, a smaller "
+        f"evaluate.probe or fewer evaluate.metrics would save most of it, and nothing is trained again for that"
     )
 
 

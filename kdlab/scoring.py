@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from kdlab.callbacks.evaluate import Evaluate
 from kdlab.costs import costs
-from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
-from kdlab.explainers.base import Attribution, Describes, Draws, Tells
-from kdlab.figures import SAMPLES, attribution_panel
-from kdlab.job import Job, trained_module, user_errors
+from kdlab.explainers.base import Describes, Draws, Tells
+from kdlab.job import Job, network_of, trained_module, user_errors
 from kdlab.modules.joint import Joint
-from kdlab.modules.supervised import Supervised
+from kdlab.pictures import draw
 from kdlab.randomness import address, forked
 from kdlab.stage_folder import write_json
 from kdlab.training import make_trainer, quiet
@@ -34,7 +32,7 @@ def test(job: Job, evaluation: str) -> None:
             module.eval()
             sample = as_batch(next(iter(job.arranged_data(module).test_dataloader())))
             metrics = dict(metrics) | _costs(job, module, evaluate, sample["inputs"][:64])
-            _pictures(job, module, evaluate)
+            draw(job, module, evaluate.explainer)
             metrics |= _explainer_artifacts(job, module)
     _write_scores(job, evaluate, evaluation)
     done = folder.done or {}
@@ -53,37 +51,6 @@ def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inpu
     done = job.folder.done or {}
     values["training_seconds"] = float(done.get("seconds", 0.0))
     return {f"cost/{name}": value for name, value in values.items()}
-
-
-def _pictures(job: Job, module: lightning.LightningModule, evaluate: Evaluate) -> None:
-    """Attributions of the reference teacher, the model and the learned explainer on the first samples of the probe."""
-    drawn = job.seed == job.experiment.seeds_of(job.stage)[0]  # one seed's pictures tell as much as ten's
-    if evaluate.explainer is None or not isinstance(job.data, DataModule) or not drawn:
-        return
-    model = network_of(module)
-    device = next(model.parameters()).device
-    probe = {name: value[:SAMPLES].to(device) for name, value in job.data.probe(128, "test").items()}
-    inputs = probe["inputs"]
-    with torch.no_grad():
-        predicted = model(inputs).argmax(dim=1)
-        shown: dict[str, Tensor] = {}
-        if job.reference is not None:
-            job.reference.to(device)
-            shown["teacher"] = job.reference.attributions(inputs, predicted, evaluate.explainer)
-        shown[job.stage] = evaluate.explainer(model).attribute(inputs, predicted)
-        if isinstance(module, Joint) and isinstance(module.explainer, Attribution) and module.explain_weight > 0:
-            shown["its explainer"] = module.explainer.attribute(inputs, predicted)
-    names = job.data.class_names
-    titles = [
-        f"{names[int(t)]}, said {names[int(p)]}" if int(t) != int(p) else names[int(t)]
-        for t, p in zip(probe["target"], predicted, strict=True)
-    ]
-    figure = attribution_panel(
-        inputs.cpu(), {name: value.cpu() for name, value in shown.items()}, titles, job.data.feature_names
-    )
-    figures = job.folder.path / "figures"
-    figures.mkdir(exist_ok=True)
-    figure.savefig(figures / "attributions.png", dpi=110)
 
 
 def _explainer_artifacts(job: Job, module: lightning.LightningModule) -> dict[str, float]:
@@ -113,8 +80,3 @@ def _write_scores(job: Job, evaluate: Evaluate, evaluation: str) -> None:
     with scratch.open("wb") as file:
         numpy.savez_compressed(file, **arrays)
     scratch.replace(job.folder.path / f"scores-{evaluation}.npz")
-
-
-def network_of(module: lightning.LightningModule) -> nn.Module:
-    """The network inside a module of kdlab's; another LightningModule is its own network."""
-    return module.model if isinstance(module, Supervised) else module

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException  # 
 from kdlab.callbacks.evaluate import Evaluate
 from kdlab.callbacks.life import Journal, Life, Scored, exported
 from kdlab.errors import DivergedError, Interrupted, StageError
-from kdlab.job import Job, direction
+from kdlab.job import Job, direction, put
 from kdlab.randomness import address, forked
 from kdlab.stage_folder import StageFolder, write_json
 from kdlab.weights import save_weights
@@ -44,11 +44,15 @@ def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Cal
             job, [evaluate, scored, *job.experiment.callbacks(job.stage), life, *callbacks], logger=journal, **arguments
         )
         before = job.teacher.state_hash() if job.teacher is not None else None
-        fit(trainer, module, job.arranged_data(module), folder)
+        data = job.arranged_data(module)
+        fit(trainer, module, data, folder)
         if job.teacher is not None and job.teacher.state_hash() != before:
             raise StageError(
                 f"stage {job.stage!r} changed its teacher while it trained: a loss or callback writes to it"
             )
+        if life.best_score is None:
+            raise DivergedError(f"{life.monitor} was never a number; the training diverged, lower the learning rate")
+        explain_chosen(module, data, trainer, life, journal, evaluate)
         if trainer.is_global_zero:
             finish(folder, life, trainer, journal, evaluate)
 
@@ -69,10 +73,33 @@ def fit(trainer: lightning.Trainer, module: lightning.LightningModule, data: Any
         raise Interrupted
 
 
+def explain_chosen(
+    module: lightning.LightningModule,
+    data: lightning.LightningDataModule,
+    trainer: lightning.Trainer,
+    life: Life,
+    journal: Journal,
+    evaluate: Evaluate,
+) -> None:
+    """Explain the chosen weights on validation where it was not their epoch's turn, and log that for their epoch.
+
+    Whoever reads validation at the chosen epoch, as sweeps do, finds every metric there, whatever ``evaluate.every``.
+    All ranks come here, since metrics are reduced over them. A kill before ``finish`` is done takes the line back with
+    all that was logged since the last checkpoint.
+    """
+    trainer.strategy.barrier()  # rank 0 wrote what all read now
+    step, logged = journal.of_epoch(life.best_epoch)
+    if not evaluate.lacks(logged):
+        return
+    put(module, {**module.state_dict(), **life.best_weights()}, "the chosen weights")
+    with quiet():
+        values = evaluate.explained(module.to(trainer.strategy.root_device), data)
+    journal.log_metrics({n: v for n, v in values.items() if n not in logged} | {"epoch": life.best_epoch}, step)
+    life.count_time()
+
+
 def finish(folder: StageFolder, life: Life, trainer: lightning.Trainer, journal: Journal, evaluate: Evaluate) -> None:
     """Write what outlives the training, in an order in which a kill at any moment leaves a resumable folder."""
-    if life.best_score is None:
-        raise DivergedError(f"{life.monitor} was never a number; the training diverged, lower the learning rate")
     save_weights(folder.weights, life.best_weights())
     folder.commit(journal.size())
     done = {

@@ -9,9 +9,8 @@ from lightning.pytorch import LightningDataModule
 
 from kdlab.data.base import DataModule
 from kdlab.experiment import Experiment
-from kdlab.job import Job, trained_module, user_errors
+from kdlab.job import Job, names_of, network_of, trained_module, user_errors
 from kdlab.options import Options
-from kdlab.scoring import network_of
 from kdlab.soft_labels import SoftLabels, gather
 from kdlab.stage_folder import StageFolder
 from kdlab.teacher import Ensemble, Teacher
@@ -52,7 +51,8 @@ class Workshop:
     """What all stages of one execution share: the data, fingerprints, and the teachers that are finished."""
 
     def __init__(self, experiment: Experiment, options: Options, before: "Workshop | None" = None) -> None:
-        self.experiment, self.options = experiment, options
+        self.experiment: Experiment
+        self.options = options
         self.stages = options.mlruns / "stages"
         self.data: LightningDataModule
         self.data_hash: str
@@ -60,11 +60,13 @@ class Workshop:
         if before is not None and before.experiment.resolved["data"] == experiment.resolved["data"]:
             # A sweep's next trial: the same data, and teachers that are known by their fingerprints.
             self.data, self.data_hash, self._teachers = before.data, before.data_hash, before._teachers
+            self.experiment = experiment.with_names(names_of(self.data))
             return
         with user_errors(f"data of {experiment.path.name}"):
             self.data = experiment.build_data()
             self.data.prepare_data()
             self.data.setup("fit")
+        self.experiment = experiment.with_names(names_of(self.data))
         self.data_hash = self.data.content_hash() if isinstance(self.data, DataModule) else "unknown"
 
     def fingerprint(self, stage: str, seed: int) -> str:

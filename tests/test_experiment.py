@@ -177,6 +177,26 @@ def test_the_evaluation_has_a_hash_of_its_own(tmp_path: Path) -> None:
     assert read(file, ["student.alpha=0.3", "seed=4"]).evaluation_hash() == plain
 
 
+def test_how_often_is_explained_and_no_maps_leave_the_evaluation_as_it_is(tmp_path: Path) -> None:
+    plain = read(write(tmp_path))
+    rarely = read(write(tmp_path, ("probe: 32", "probe: 32\n  every: 4")))
+    assert (plain.every, rarely.every) == (1, 4)
+    assert rarely.evaluation_hash() == plain.evaluation_hash()
+    drawn = read(write(tmp_path, ("probe: 32", "probe: 32\n  maps: {block1: block2}")))
+    assert drawn.maps == {"block1": "block2"}
+    assert drawn.evaluation_hash() != plain.evaluation_hash()
+
+
+def test_a_measure_that_is_left_out_is_another_evaluation(tmp_path: Path) -> None:
+    plain = read(write(tmp_path))
+    file = write(tmp_path, ("  probe: 32", "    macro_f1: null\n  probe: 32"))
+    without = read(file)
+    assert (plain.left_out, without.left_out) == ((), ("macro_f1",))
+    assert set(without.build_metrics()) == {"top3", "mimicry"}
+    assert without.evaluation_hash() != plain.evaluation_hash()
+    assert read(file, ["student.alpha=0.3"]).left_out == ("macro_f1",)
+
+
 def test_weights_count_by_their_content(tmp_path: Path) -> None:
     (tmp_path / "net.pt").write_bytes(b"1")
     (tmp_path / "copy.pt").write_bytes(b"1")

@@ -31,6 +31,18 @@ WRONG: dict[str, tuple[Change, str]] = {
         ("max_epochs: 2", "max_epochs: 2, precison: 32"),
         "Trainer has no argument 'precison' (did you mean 'precision'?)",
     ),
+    "no rhythm of explanations": (("probe: 32", "every: 0"), "evaluate.every: expected a whole number of at least 1"),
+    "a standard measure that is none": (
+        ("  probe: 32", "    explanation/deletion: null\n  probe: 32"),
+        "evaluate.metrics.explanation/deletion: no standard measure is called 'explanation/deletion' "
+        "(did you mean 'explanation/deletion_auc'?)",
+    ),
+    "a metric that is a number": (("  probe: 32", "    accuracy: 3\n  probe: 32"), "or null to leave one out, got 3"),
+    "maps that are no mapping": (("probe: 32", "maps: [block1]"), "evaluate.maps: expected a mapping, got ['block1']"),
+    "maps of something else than layers": (
+        ("probe: 32", "maps: {block1: [block1]}"),
+        "evaluate.maps: expected dict[str, str]",
+    ),
     "wrong type of a number": (("alpha: 1", "alpha: high"), ".yaml:19: student.alpha: expected float, got 'high'"),
     "wrong type in a list": (("hidden: [16]", "hidden: [a]"), "student.model.hidden: expected list[int], got ['a']"),
     "wrong type of the trainer": (("max_epochs: 2", "max_epochs: many"), "trainer.max_epochs: expected int or null"),

@@ -6,17 +6,18 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from kdlab.callbacks.controls import random_attributions, untrained
-from kdlab.callbacks.measure import Attribute, Measure, flattened, nan_counts
-from kdlab.data.base import DataModule
+from kdlab.callbacks.explanations import Explanations
+from kdlab.callbacks.measure import Measure, flattened, nan_counts
+from kdlab.callbacks.probe import Probe
 from kdlab.data.batches import as_batch
-from kdlab.explainers.base import Attribution, explaining
+from kdlab.explainers.base import Attribution
 from kdlab.metrics.base import PerSample
 from kdlab.modules.supervised import Supervised
-from kdlab.signals import VOCABULARY, Asked, Signals, explain_missing
+from kdlab.signals import VOCABULARY, Signals, explain_missing
 from kdlab.teacher import Teacher
 
 
@@ -32,83 +33,75 @@ class Evaluate(lightning.Callback):
     Args:
         metrics: measures, or plain metrics, by the name under which they are logged.
         explainer: the one post-hoc method for every model compared, a callable from the model.
-        probe: how many samples are explained.
+        probe: how many samples are explained. A deletion and an insertion curve cost 33 forward passes each, so that 32
+            samples take about as long as training on 1,000; with a larger ``every``, more of them are affordable.
         baseline: what stands for an absent feature, of one input's shape; the data module's, else zeros.
         teacher: the reference for fidelity where the module has no teacher of its own.
         controls: whether each score of attributions is computed at test for random ones too, as
             ``explanation/random/<name>``, and for those of the same architecture with weights drawn anew, as
             ``explanation/untrained/<name>``. Both are scored on the model itself: an explanation that does not beat
             them says nothing about what the model learnt.
+        every: while a model is fitted, its probe is explained at each n-th validation, and in the last epoch that
+            ``max_epochs`` allows for; all other metrics are computed each time. A value that was not computed stands
+            in no log and not among ``trainer.callback_metrics``. ``validate`` and ``test`` always explain.
+
+    Raises:
+        ValueError: If probe or every is below 1.
     """
 
     def __init__(
         self,
         metrics: Mapping[str, Measure | Metric],
         explainer: Callable[[nn.Module], Attribution] | None = None,
-        probe: int = 128,
+        probe: int = 32,
         baseline: Tensor | None = None,
         teacher: Teacher | None = None,
         controls: bool = True,
+        every: int = 1,
     ) -> None:
+        if min(probe, every) < 1:
+            raise ValueError(f"probe and every must be at least 1, got {probe} and {every}")
         self.measures = {name: m if isinstance(m, Measure) else Measure(m) for name, m in metrics.items()}
         self.explainer = explainer
-        self.probe = probe
-        self.baseline = baseline
         self.teacher = teacher
         self.controls = controls
+        self.every = every
         self.seconds = 0.0
         self.scores: dict[str, list[Tensor]] = {}
-        self._kept: list[dict[str, Tensor]] = []
+        self._explanations = None if explainer is None else Explanations(explainer)
+        self._probe = Probe(probe, baseline)
+        self._validations = 0
+        self._logged: set[str] = set()
         self._started = 0.0
-        self._of_teacher: dict[str, Tensor] = {}
 
     def check(self, module: lightning.LightningModule, batch: object) -> None:
         """Refuse before training a metric whose signals this module cannot offer; the message says what it offers."""
-        offered = set(self._signals(module, as_batch(batch)))
-        if self.explainer is not None:
+        named = as_batch(batch)
+        offered = set(self._signals(module, named))
+        if self._explanations is not None:
             offered |= {"attributions", "explained", "baseline", "attribute"}
             offered |= {"teacher_attributions"} if "teacher" in offered else set()
         for name, measure in self.measures.items():
             lacking = measure.ask.missing(offered)
             if lacking:
                 raise KeyError(explain_missing(f"metric {name!r}", lacking, offered & set(VOCABULARY)))
-        if self.explainer is not None:
-            self._check_explainer(module, as_batch(batch))
-
-    def _check_explainer(self, module: lightning.LightningModule, batch: dict[str, Tensor]) -> None:
-        """Explain two samples as at test: in eval mode, so that no statistics move, and in inference mode."""
-        make = self.explainer
-        if make is None:
-            return
-        # The frame is opened for the modes alone; the mode that counts is opened within.
-        with explaining(module), torch.inference_mode():
-            signals = self._signals(module, {name: value[:2] for name, value in batch.items()})
-            inputs, explained = signals["inputs"], signals["logits"].argmax(dim=1)
-            try:
-                found = make(signals["model"]).attribute(inputs, explained)
-            except RuntimeError as error:
-                raise TypeError(
-                    f"the explainer of evaluate cannot explain in inference mode ({error}); name captum's methods "
-                    f"through the adapter: {{class_path: Captum, init_args: {{method: captum.attr.Saliency}}}}"
-                ) from error
-        if found.shape != inputs.shape:
-            raise ValueError(
-                f"the explainer of evaluate gives shape {tuple(found.shape)}, the inputs have {tuple(inputs.shape)}"
-            )
+        if self._explanations is not None:
+            self._explanations.check(module, self._signals(module, {name: rows[:2] for name, rows in named.items()}))
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Forget the teacher's attributions of another run."""
-        self._of_teacher = {}
-
-    # Validation and test share every step; only the prefix, the probe's split and what is kept differ.
+        self._logged = set()
+        if self._explanations is not None:
+            self._explanations.forget()
 
     def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start afresh."""
-        self._start(pl_module)
+        self._validations += not trainer.sanity_checking
+        self._start(trainer, pl_module)
 
     def on_test_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start afresh, and keep the score of every sample."""
-        self._start(pl_module)
+        self._start(trainer, pl_module)
         self.scores = {}
 
     def on_validation_batch_end(
@@ -117,147 +110,111 @@ class Evaluate(lightning.Callback):
         pl_module: lightning.LightningModule,
         outputs: object,
         batch: object,
-        *_: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Update the metrics that need no explanation."""
-        self._update(trainer, pl_module, outputs, batch)
-
-    def on_test_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: object,
-        batch: object,
-        *_: object,
-    ) -> None:
-        """Update the metrics that need no explanation."""
-        self._update(trainer, pl_module, outputs, batch)
+        signals = (
+            self._with_teacher(outputs) if isinstance(outputs, Signals) else self._signals(pl_module, as_batch(batch))
+        )
+        for name, measure in self._plain(trainer.testing).items():
+            measure.ask(signals)
+            if trainer.testing:
+                self._keep_scores(name, measure.metric, signals)
+        self._probe.look(_data_of(trainer), [batch])
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Explain the probe and log."""
-        self._finish(trainer, pl_module, "val", controls=False)
+        """Explain the probe where it is its turn, at test with controls, and log."""
+        plain = self._plain(trainer.testing)
+        values = flattened({name: m.metric.compute() for name, m in plain.items()}) | nan_counts(plain)
+        if self._is_turn(trainer):
+            values |= self._explain(pl_module, _data_of(trainer), trainer.testing)
+        split = "test" if trainer.testing else "val"
+        self._log(trainer, pl_module, {f"{split}/{name}": value for name, value in values.items()})
+        self.seconds += perf_counter() - self._started
 
-    def on_test_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Explain the test split's probe, with controls, and log."""
-        self._finish(trainer, pl_module, "test", controls=self.controls)
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
 
-    def _start(self, module: lightning.LightningModule) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Whose turn it is, and the time that was spent."""
+        return {"validations": self._validations, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with them."""
+        self._validations, self.seconds = state_dict["validations"], state_dict["seconds"]
+
+    def lacks(self, logged: Mapping[str, float]) -> bool:
+        """Whether an epoch in which these were logged was one without explanations."""
+        names = [f"val/{name}" for name in self._explaining(testing=False)] if self._explanations is not None else []
+        return any(not any(key == name or key.startswith(f"{name}/") for key in logged) for name in names)
+
+    def explained(self, module: lightning.LightningModule, data: lightning.LightningDataModule) -> dict[str, float]:
+        """What validation would log about explanations of this module, by the same names; outside of any loop."""
         self._started = perf_counter()
-        self._kept = []
-        for measure in self.measures.values():
-            measure.metric.to(module.device)
+        self._probe.start()
+        self._probe.look(data, data.val_dataloader())
+        with torch.inference_mode():
+            values = self._explain(module.eval(), data, testing=False)
+        self.seconds += perf_counter() - self._started
+        return {f"val/{name}": float(value) for name, value in values.items()}
+
+    def _start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._started = perf_counter()
+        self._probe.start()
+        self._reset(module, self._plain(trainer.testing))
+
+    def _reset(self, module: lightning.LightningModule, measures: Mapping[str, Measure]) -> None:
+        for measure in measures.values():
+            if measure.metric.device != module.device:
+                measure.metric.to(module.device)
             measure.metric.reset()
         if self.teacher is not None:
             self.teacher.to(module.device)
 
-    def _update(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: object, batch: object
-    ) -> None:
-        signals = (
-            self._with_teacher(outputs) if isinstance(outputs, Signals) else self._signals(module, as_batch(batch))
-        )
-        for name, measure in self._due(trainer).items():
-            if not measure.explaining:
-                measure.ask(signals)
-                self._keep_scores(trainer, name, measure.metric, signals)
-        if sum(len(kept["inputs"]) for kept in self._kept) < self.probe and not isinstance(
-            _data_of(trainer), DataModule
-        ):
-            self._kept.append(as_batch(batch))
+    def _log(self, trainer: lightning.Trainer, module: lightning.LightningModule, values: Mapping[str, Any]) -> None:
+        """Log as Lightning does, which makes an object of each value each time: a tenth of a small net's epoch."""
+        if not _fits(trainer):
+            module.log_dict(values)
+            return
+        # Values of earlier validations stay there, and who reads them would take them for new ones.
+        for name in self._logged - values.keys():
+            trainer.callback_metrics.pop(name, None)
+        self._logged = set(values)
+        trainer.callback_metrics.update({name: torch.as_tensor(value) for name, value in values.items()})
+        numbers = {name: float(value) for name, value in values.items()} | {"epoch": trainer.current_epoch}
+        for logger in () if trainer.sanity_checking else trainer.loggers:
+            # Lightning names a step by how many were before it, so that it has one number in all logs.
+            logger.log_metrics(numbers, trainer.global_step - 1)
 
-    def _finish(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, split: str, controls: bool
-    ) -> None:
-        due = self._due(trainer)
-        explaining = {name: measure for name, measure in due.items() if measure.explaining}
-        values: dict[str, Any] = {}
-        if explaining and self.explainer is not None:
-            values |= self._explain(trainer, module, split, explaining, controls)
-        values |= {name: m.metric.compute() for name, m in due.items() if not m.explaining}
-        values = flattened(values) | nan_counts(due)
-        module.log_dict({f"{split}/{name}": value for name, value in values.items()})
-        self.seconds += perf_counter() - self._started
+    def _plain(self, testing: bool) -> dict[str, Measure]:
+        return {n: m for n, m in self.measures.items() if (testing or not m.at_test) and not m.explaining}
 
-    def _due(self, trainer: lightning.Trainer) -> dict[str, Measure]:
-        return {name: m for name, m in self.measures.items() if trainer.testing or not m.at_test}
+    def _explaining(self, testing: bool) -> dict[str, Measure]:
+        return {n: m for n, m in self.measures.items() if (testing or not m.at_test) and m.explaining}
+
+    def _is_turn(self, trainer: lightning.Trainer) -> bool:
+        if not _fits(trainer) or self._validations % self.every == 0:
+            return True
+        epochs, steps = trainer.max_epochs or -1, trainer.max_steps
+        following = trainer.current_epoch + (trainer.check_val_every_n_epoch or 1)
+        return 0 < epochs <= following or 0 < steps <= trainer.global_step
 
     def _explain(
-        self,
-        trainer: lightning.Trainer,
-        module: lightning.LightningModule,
-        split: str,
-        measures: Mapping[str, Measure],
-        controls: bool,
+        self, module: lightning.LightningModule, data: lightning.LightningDataModule | None, testing: bool
     ) -> dict[str, Any]:
-        """Scores of attributions on the probe: the post-hoc method's, the learned explainer's, random ones."""
-        probe = self._probe(trainer, split)
-        probe = {name: value.to(module.device) for name, value in probe.items()}
-        signals = self._signals(module, probe)
-        own, shared = self._explained(signals, probe, trainer, split)
-        values = {}
-        for name, measure in measures.items():
-            compares = "teacher_attributions" in measure.ask.names()
-            measure.ask(shared if compares else own)
-            self._keep_scores(trainer, name, measure.metric, signals)
-            values[name] = measure.metric.compute()
-        others: dict[str, Signals] = {}
-        if "explainer" in own:
-            others["explainer"] = _as_attributions(own, own["explainer"])
-        if controls:
-            others |= self._controls(own)
-        for prefix, given in others.items():
+        """Scores of attributions on the probe, flat, with the counts of those that could not be computed."""
+        measures, split = self._explaining(testing), "test" if testing else "val"
+        if self._explanations is None or not measures:
+            return {}
+        self._reset(module, measures)
+        signals = self._signals(module, self._probe.of(data, split, module.device))
+        baseline = self._probe.baseline(data, signals["inputs"])
+        values = self._explanations.scores(signals, measures, split, baseline, testing and self.controls)
+        if testing:
             for name, measure in measures.items():
-                if measure.ask.names() & {"teacher_attributions", "teacher_logits"}:
-                    continue
-                if prefix == "explanation/random" and "attribute" in measure.ask.names():
-                    continue  # random attributions have nothing that explains again
-                metric = measure.metric.clone()
-                metric.reset()
-                Asked(metric.update, measure.takes)(given)
-                values[f"{prefix}/{name.removeprefix('explanation/')}"] = metric.compute()
-        return values
-
-    def _controls(self, own: Signals) -> dict[str, Signals]:
-        """The model's signals with attributions that know nothing of it."""
-        noise = random_attributions(own["attributions"])
-        found = {"explanation/random": own.joined({"attributions": noise})}
-        model = untrained(own["model"])
-        if model is not None and self.explainer is not None:
-            found["explanation/untrained"] = _as_attributions(own, self.explainer(model))
-        return found
-
-    def _explained(
-        self, signals: Signals, probe: Mapping[str, Tensor], trainer: lightning.Trainer, split: str
-    ) -> tuple[Signals, Signals]:
-        """Signals with the model's own class explained, and with the teacher's."""
-        make = self.explainer
-        if make is None:
-            raise ValueError("explanation metrics need an explainer: Evaluate(..., explainer=InputGradient)")
-        explainer = make(signals["model"])
-        known = {"baseline": self._baseline(trainer, probe["inputs"]), "attribute": Attribute(explainer)}
-
-        def attributions(given: Signals) -> Tensor:
-            return explainer.attribute(given["inputs"], given["explained"])
-
-        own = signals.joined({**known, "explained": signals["logits"].argmax(dim=1)}, {"attributions": attributions})
-        if "teacher" not in signals:
-            return own, own
-        shared = signals.joined(
-            {**known, "explained": signals["teacher_logits"].argmax(dim=1)},
-            {
-                "attributions": attributions,
-                "teacher_attributions": lambda s: self._teachers(s, make, split),
-            },
-        )
-        return own, shared
-
-    def _teachers(self, signals: Signals, make: Callable[[nn.Module], Attribution], split: str) -> Tensor:
-        """The teacher's attributions of a probe: neither changes, so they are computed once a split."""
-        if split not in self._of_teacher:
-            with torch.inference_mode(False):
-                found = signals["teacher"].attributions(signals["inputs"], signals["explained"], make)
-            self._of_teacher[split] = found
-        return self._of_teacher[split]
+                self._keep_scores(name, measure.metric, signals)
+        return flattened(values) | nan_counts(measures)
 
     def _signals(self, module: lightning.LightningModule, batch: dict[str, Tensor]) -> Signals:
         if isinstance(module, Supervised):
@@ -273,30 +230,16 @@ class Evaluate(lightning.Callback):
             return signals
         return signals.joined({"teacher": teacher}, {"teacher_logits": lambda s: teacher.logits(s)})
 
-    def _probe(self, trainer: lightning.Trainer, split: str) -> dict[str, Tensor]:
-        data = _data_of(trainer)
-        if isinstance(data, DataModule):
-            return data.probe(self.probe, split)
-        return {name: torch.cat([kept[name] for kept in self._kept])[: self.probe] for name in self._kept[0]}
-
-    def _baseline(self, trainer: lightning.Trainer, inputs: Tensor) -> Tensor:
-        data = _data_of(trainer)
-        if self.baseline is not None:
-            return self.baseline.to(inputs)
-        return data.baseline.to(inputs) if isinstance(data, DataModule) else torch.zeros_like(inputs[0])
-
-    def _keep_scores(self, trainer: lightning.Trainer, name: str, metric: Metric, signals: Signals) -> None:
-        if trainer.testing and isinstance(metric, PerSample) and "index" in signals:
+    def _keep_scores(self, name: str, metric: Metric, signals: Mapping[str, Any]) -> None:
+        if isinstance(metric, PerSample) and "index" in signals:
             rows = torch.stack((signals["index"].double(), metric.latest.double())).T
             self.scores.setdefault(name, []).append(rows.cpu())
 
 
-def _data_of(trainer: lightning.Trainer) -> Any:  # noqa: ANN401  Lightning sets it where there is one
+def _data_of(trainer: lightning.Trainer) -> lightning.LightningDataModule | None:
+    """The data module, which Lightning sets where there is one."""
     return getattr(trainer, "datamodule", None)
 
 
-def _as_attributions(signals: Signals, explainer: Any) -> Signals:  # noqa: ANN401  a module that is an Attribution
-    return signals.joined(
-        {"attribute": Attribute(explainer)},
-        {"attributions": lambda given: explainer.attribute(given["inputs"], given["explained"])},
-    )
+def _fits(trainer: lightning.Trainer) -> bool:
+    return trainer.state.fn == TrainerFn.FITTING

@@ -48,6 +48,15 @@ class Journal(Logger):
         with self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
+    def of_epoch(self, epoch: int) -> tuple[int, dict[str, float]]:
+        """The step of an epoch's validation, the last one where there were several, and all that was logged for it."""
+        step, found = 0, dict[str, float]()
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            point = json.loads(line)
+            if point["epoch"] == epoch and any(name.startswith("val/") for name in point["metrics"]):
+                step, found = point["step"], found | point["metrics"]
+        return step, found
+
     def size(self) -> int:
         """Bytes on disk, all of them safely there."""
         if not self._path.exists():
@@ -174,7 +183,7 @@ class Life(lightning.Callback):
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Add up the training time."""
-        self._count_time()
+        self.count_time()
 
     def best_weights(self) -> dict[str, Tensor]:
         """The weights of the chosen epoch."""
@@ -199,7 +208,7 @@ class Life(lightning.Callback):
         rank_zero_only(self._folder.commit)(state_dict["journal_bytes"])
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        self._count_time()
+        self.count_time()
         scratch = self._folder.path / ".resume.scratch"
         trainer.save_checkpoint(scratch, weights_only=False)
         if trainer.is_global_zero:
@@ -211,7 +220,8 @@ class Life(lightning.Callback):
             self._on_commit()
         self._last = monotonic()
 
-    def _count_time(self) -> None:
+    def count_time(self) -> None:
+        """Add what has passed since the last count to the training time."""
         now = monotonic()
         self.trained_seconds += now - self._since
         self._since = now

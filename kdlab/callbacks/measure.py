@@ -19,7 +19,7 @@ EXPLAINING = frozenset(
 
 @dataclass
 class Measure:
-    """A metric, and under which names it takes its signals.
+    """A metric, and under which names it takes its signals; ``explaining`` says whether it needs an explanation.
 
     Args:
         metric: any torchmetrics metric whose ``update`` names the signals it needs.
@@ -33,11 +33,7 @@ class Measure:
 
     def __post_init__(self) -> None:
         self.ask = Asked(self.metric.update, self.takes)
-
-    @property
-    def explaining(self) -> bool:
-        """Whether it needs an explanation."""
-        return bool(self.ask.names() & EXPLAINING)
+        self.explaining = bool(self.ask.names() & EXPLAINING)
 
 
 class Attribute:

@@ -78,3 +78,7 @@ def standard_measures(
             "explainer/kl": Measure(KLTeacherStudent(), AS_TEACHER),
         }
     return measures
+
+
+#: The name of every measure that some stage is scored by when an experiment names none.
+STANDARD = tuple(standard_measures(2, teacher=True, explains=True, explainer=True, mask=True))

@@ -20,6 +20,36 @@ from kdlab.explainers.base import Attribution
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """How every stage is scored.
+
+    Args:
+        explainer: the post-hoc method, a factory from the model.
+        metrics: those that the file adds, by name.
+        takes: their renames, where there are some.
+        left_out: names of standard measures that the file has as null.
+        maps: layers whose tensors are drawn, {path in the student: path in the teacher}.
+    """
+
+    explainer: Call | None
+    metrics: dict[str, Call]
+    takes: dict[str, dict[str, str]]
+    left_out: tuple[str, ...]
+    maps: dict[str, str]
+
+    def plain(self) -> dict[str, Any]:
+        """Explainer, metrics and maps as JSON."""
+        metrics: dict[str, Any] = {name: node.plain() for name, node in self.metrics.items()}
+        for name, takes in self.takes.items():
+            metrics[name]["takes"] = takes
+        return {
+            "explainer": None if self.explainer is None else self.explainer.plain(),
+            "metrics": metrics | dict.fromkeys(self.left_out),
+            "maps": self.maps,
+        }
+
+
+@dataclass(frozen=True)
 class Checked:
     """Every part of an experiment as checked nodes."""
 
@@ -33,9 +63,7 @@ class Checked:
     trainer: dict[str, Node]
     own_trainers: dict[str, dict[str, Node]]
     trainers: dict[str, dict[str, Node]]
-    explainer: Call | None
-    metrics: dict[str, Call]
-    takes: dict[str, dict[str, str]]
+    evaluation: "Evaluation"
 
     def resolved(self) -> dict[str, Any]:
         """The experiment as JSON: defaults filled in, full class paths, each stage with all its trainer arguments."""
@@ -52,18 +80,15 @@ class Checked:
         return {(*keys, argument): None for keys in places for argument in allowed().parameters}
 
     def _plain(self, trainers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-        metrics = {name: node.plain() for name, node in self.metrics.items()}
-        for name, takes in self.takes.items():
-            metrics[name]["takes"] = takes
         return {
             "name": self.outline.name,
             "seeds": self.outline.seeds,
             "data": self.data.plain(),
             "trainer": _plain(self.trainer),
             "evaluate": {
-                "explainer": None if self.explainer is None else self.explainer.plain(),
-                "metrics": metrics,
+                **self.evaluation.plain(),
                 "probe": self.outline.probe,
+                "every": self.outline.every,
             },
             "stages": {name: self._stage(stage, trainers[name]) for name, stage in self.outline.stages.items()},
         }
@@ -109,7 +134,6 @@ def check_experiment(document: Document) -> Checked:
             for n, callback in enumerate(stage.callbacks)
         ]
         own[name] = check_trainer(content["stages"][name].get("trainer") or {}, document, (*keys, "trainer"))
-    explainer, metrics, takes = _evaluate(document)
     return Checked(
         document,
         outlined,
@@ -120,9 +144,7 @@ def check_experiment(document: Document) -> Checked:
         trainer,
         own,
         {name: {**trainer, **own[name]} for name in outlined.stages},
-        explainer,
-        metrics,
-        takes,
+        _evaluate(document),
     )
 
 
@@ -146,8 +168,8 @@ def _module(stage: StageConfig, document: Document, keys: Keys) -> Call:
     return call
 
 
-def _evaluate(document: Document) -> tuple[Call | None, dict[str, Call], dict[str, dict[str, str]]]:
-    """The post-hoc explainer, the metrics, and the renames of each metric."""
+def _evaluate(document: Document) -> Evaluation:
+    """How every stage is scored, as the file says it."""
     evaluate, keys = document.content.get("evaluate") or {}, ("evaluate",)
     explainer = None
     if evaluate.get("explainer") is not None:
@@ -155,15 +177,22 @@ def _evaluate(document: Document) -> tuple[Call | None, dict[str, Call], dict[st
         explainer = check_class(evaluate["explainer"], [factory], document, (*keys, "explainer"))
     metrics: dict[str, Call] = {}
     takes: dict[str, dict[str, str]] = {}
-    for name, written in (evaluate.get("metrics") or {}).items():
+    named = evaluate.get("metrics") or {}
+    left_out = tuple(str(name) for name, written in named.items() if written is None)
+    for name, written in named.items():
         place = (*keys, "metrics", str(name))
+        if written is None:
+            continue
         if not isinstance(written, Mapping) or "class_path" not in written:
-            raise document.error(place, f"expected {{class_path: …, init_args: {{…}}}}, got {written!r}")
+            raise document.error(
+                place, f"expected {{class_path: …, init_args: {{…}}}}, or null to leave one out, got {written!r}"
+            )
         renames = check(written.get("takes") or {}, dict[str, str], document, (*place, "takes"))
         takes |= {name: renames.plain()} if renames.plain() else {}
         spec = {key: value for key, value in written.items() if key != "takes"}
         metrics[name] = check_class(spec, [Metric], document, place)
-    return explainer, metrics, takes
+    maps = check(evaluate.get("maps") or {}, dict[str, str], document, (*keys, "maps"))
+    return Evaluation(explainer, metrics, takes, left_out, maps.plain())
 
 
 def _plain(nodes: Mapping[str, Node]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 import ast
 import hashlib
+import json
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,20 @@ _INSTALLED = tuple(
 def digest(value: str | bytes) -> str:
     """SHA-256 of a text, in hex."""
     return hashlib.sha256(value.encode() if isinstance(value, str) else value).hexdigest()
+
+
+def hash_of(value: Mapping[str, Any]) -> str:
+    """Twenty hex digits that are the same for the same JSON."""
+    return digest(json.dumps(_numbers(value), sort_keys=True))[:20]
+
+
+def _numbers(value: Any) -> Any:  # noqa: ANN401  any JSON
+    """The same with 1.0 as 1, because which of them is written makes no difference to the result."""
+    if isinstance(value, Mapping):
+        return {name: _numbers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def code_of(calls: Iterable[Call]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,10 @@ from kdlab.configuration.errors import first_line
 
 #: What a constructor may raise when it refuses an argument; anything else is a defect and keeps its traceback.
 REFUSALS = (ValueError, TypeError, LookupError, OSError, ImportError, RuntimeError, AssertionError, ArithmeticError)
+
+#: What data know about themselves: a constructor that has a parameter of this name, and was given none, is handed it.
+NAMES = ("class_names", "feature_names")
+Names = Mapping[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ class Value:
     def calls(self) -> Iterator["Call"]:
         """No classes."""
         return iter(())
+
+    def handed(self, names: Names) -> "Value":
+        """The same: nobody asks for names."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,10 @@ class Items:
         """All classes below."""
         return (call for item in self.items for call in item.calls())
 
+    def handed(self, names: Names) -> "Items":
+        """The same, the data's names in every class below that asks for them."""
+        return replace(self, items=tuple(item.handed(names) for item in self.items))
+
 
 @dataclass(frozen=True)
 class Entries:
@@ -71,13 +83,18 @@ class Entries:
         """All classes below."""
         return (call for entry in self.entries.values() for call in entry.calls())
 
+    def handed(self, names: Names) -> "Entries":
+        """The same, the data's names in every class below that asks for them."""
+        return Entries({name: entry.handed(names) for name, entry in self.entries.items()})
+
 
 @dataclass(frozen=True)
 class Call:
     """A class (or function) with its checked arguments.
 
     ``positional`` counts the arguments that are given later, by the one who calls the factory; None means that the
-    object itself is wanted. A ``bare`` call is a dataclass written without its class path.
+    object itself is wanted. A ``bare`` call is a dataclass written without its class path. ``asks`` are the parameters
+    among ``NAMES`` for which the file has nothing, or null.
     """
 
     target: Callable[..., Any]
@@ -87,6 +104,7 @@ class Call:
     keys: Keys
     positional: int | None = None
     bare: bool = False
+    asks: tuple[str, ...] = ()
 
     def build(self) -> Any:  # noqa: ANN401  an object of the user's class
         """The object, or a factory that builds a new one for each call."""
@@ -117,6 +135,15 @@ class Call:
         yield self
         for node in self.arguments.values():
             yield from node.calls()
+
+    def handed(self, names: Names) -> "Call":
+        """The same, the data's names in this class and in every one below that asks for them.
+
+        It is for building alone: names that were handed stand in no resolved configuration and in no fingerprint.
+        """
+        arguments: dict[str, Node] = {name: node.handed(names) for name, node in self.arguments.items()}
+        arguments |= {name: Value(names[name]) for name in self.asks if name in names}
+        return replace(self, arguments=arguments)
 
 
 Node = Value | Items | Entries | Call

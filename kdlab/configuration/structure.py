@@ -8,9 +8,10 @@ from typing import Any
 
 from kdlab.configuration.document import Document, Keys
 from kdlab.configuration.errors import ConfigurationError, listing, suggestion
+from kdlab.configuration.expected import a_class, count, known_keys, mapping
 
 TOP = ("name", "seeds", "data", "trainer", "evaluate", "stages", "quick")
-EVALUATE = ("explainer", "metrics", "probe")
+EVALUATE = ("explainer", "metrics", "probe", "every", "maps")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -66,6 +67,7 @@ class Outline:
     seeds: list[int]
     stages: dict[str, StageConfig]
     probe: int
+    every: int
 
 
 def outline(document: Document) -> Outline:
@@ -75,17 +77,18 @@ def outline(document: Document) -> Outline:
         ConfigurationError: If a key is unknown, missing or of the wrong form, or stages teach each other in a circle.
     """
     content = document.content
-    _known(document, (), content, TOP, "an experiment")
+    known_keys(document, (), content, TOP, "an experiment")
     for key in ("data", "stages"):
         if key not in content:
             raise document.error((), f"the experiment has no {key!r}; it needs data and stages")
-    _class(document, ("data",), content["data"])
-    _mapping(document, ("trainer",), content.get("trainer") or {})
-    evaluate = _mapping(document, ("evaluate",), content.get("evaluate") or {})
-    _known(document, ("evaluate",), evaluate, EVALUATE, "evaluate")
-    _mapping(document, ("evaluate", "metrics"), evaluate.get("metrics") or {})
-    _mapping(document, ("quick",), content.get("quick") or {})
-    stages = _mapping(document, ("stages",), content["stages"])
+    a_class(document, ("data",), content["data"])
+    mapping(document, ("trainer",), content.get("trainer") or {})
+    evaluate = mapping(document, ("evaluate",), content.get("evaluate") or {})
+    known_keys(document, ("evaluate",), evaluate, EVALUATE, "evaluate")
+    for key in ("metrics", "maps"):
+        mapping(document, ("evaluate", key), evaluate.get(key) or {})
+    mapping(document, ("quick",), content.get("quick") or {})
+    stages = mapping(document, ("stages",), content["stages"])
     if not stages:
         raise document.error(("stages",), "there is no stage; name at least one, with its module")
     name = content.get("name", document.path.name.split(".")[0])
@@ -95,7 +98,8 @@ def outline(document: Document) -> Outline:
         name,
         _seeds(document, content.get("seeds", [0])),
         _ordered(document, {key: _stage(document, key, stage, stages) for key, stage in stages.items()}),
-        _count(document, ("evaluate", "probe"), evaluate.get("probe", 128), 1),
+        count(document, ("evaluate", "probe"), evaluate.get("probe", 32), 1),
+        count(document, ("evaluate", "every"), evaluate.get("every", 1), 1),
     )
 
 
@@ -115,10 +119,10 @@ def _stage(document: Document, name: str, stage: Any, names: Mapping[str, Any]) 
         raise document.error(
             keys, f"{name!r} cannot name a stage; take letters, digits, - and _, and none of {listing(TOP)}"
         )
-    _known(document, keys, _mapping(document, keys, stage), STAGE, f"stage {name!r}")
+    known_keys(document, keys, mapping(document, keys, stage), STAGE, f"stage {name!r}")
     if "module" not in stage:
         raise document.error(keys, f"stage {name!r} has no module, such as Supervised, Distilled or Joint")
-    _class(document, (*keys, "module"), stage["module"])
+    a_class(document, (*keys, "module"), stage["module"])
     callbacks = stage.get("callbacks") or []
     if not isinstance(callbacks, list):
         raise document.error((*keys, "callbacks"), f"expected a list of classes, got {callbacks!r}")
@@ -133,14 +137,14 @@ def _stage(document: Document, name: str, stage: Any, names: Mapping[str, Any]) 
         )
     labelled = stage.get("labelled")
     trainer = {
-        **_mapping(document, ("trainer",), document.content.get("trainer") or {}),
-        **_mapping(document, (*keys, "trainer"), stage.get("trainer") or {}),
+        **mapping(document, ("trainer",), document.content.get("trainer") or {}),
+        **mapping(document, (*keys, "trainer"), stage.get("trainer") or {}),
     }
     return StageConfig(
         name,
         stage["module"],
         _teacher(document, name, stage.get("teacher"), names),
-        None if labelled is None else _count(document, (*keys, "labelled"), labelled, 1),
+        None if labelled is None else count(document, (*keys, "labelled"), labelled, 1),
         monitor,
         _weights(document, (*keys, "weights"), stage.get("weights")),
         vary,
@@ -175,7 +179,7 @@ def _combine(document: Document, keys: Keys, stage: Mapping[str, Any]) -> dict[s
         return None
     if not isinstance(stage.get("teacher"), list):
         raise document.error((*keys, "combine"), "combine makes one teacher of several; name them, as teacher: [a, b]")
-    _class(document, (*keys, "combine"), combine)
+    a_class(document, (*keys, "combine"), combine)
     return combine
 
 
@@ -231,36 +235,10 @@ def _ordered(document: Document, stages: dict[str, StageConfig]) -> dict[str, St
 def _seeds(document: Document, seeds: Any) -> list[int]:  # noqa: ANN401  any YAML
     """A list of seeds; a single number is how many, counted from 0."""
     if isinstance(seeds, int) and not isinstance(seeds, bool):
-        seeds = list(range(_count(document, ("seeds",), seeds, 1)))
+        seeds = list(range(count(document, ("seeds",), seeds, 1)))
     if not isinstance(seeds, list) or not seeds:
         raise document.error(("seeds",), f"expected a list of seeds such as [0, 1, 2], or how many, got {seeds!r}")
-    checked = [_count(document, ("seeds",), seed, 0) for seed in seeds]
+    checked = [count(document, ("seeds",), seed, 0) for seed in seeds]
     if len(set(checked)) < len(checked):
         raise document.error(("seeds",), f"a seed stands twice in {checked}; name each once")
     return checked
-
-
-def _count(document: Document, keys: Keys, value: Any, least: int) -> int:  # noqa: ANN401  any YAML
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise document.error(keys, f"expected a whole number of at least {least}, got {value!r}")
-    return value
-
-
-def _mapping(document: Document, keys: Keys, value: Any) -> dict[str, Any]:  # noqa: ANN401  any YAML
-    if not isinstance(value, dict):
-        raise document.error(keys, f"expected a mapping, got {value!r}")
-    return value
-
-
-def _class(document: Document, keys: Keys, value: Any) -> None:  # noqa: ANN401  any YAML
-    if not isinstance(value, dict) or "class_path" not in value:
-        raise document.error(keys, f"expected {{class_path: …, init_args: {{…}}}}, got {value!r}")
-
-
-def _known(document: Document, keys: Keys, value: Mapping[str, Any], known: Iterable[str], what: str) -> None:
-    for key in value:
-        if key not in known:
-            raise document.error(
-                (*keys, str(key)),
-                f"{what} has no key {str(key)!r}{suggestion(str(key), known)}; it has {listing(known)}",
-            )

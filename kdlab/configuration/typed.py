@@ -14,7 +14,7 @@ from kdlab.configuration.classes import find, full_path, public_path
 from kdlab.configuration.document import Document, Keys
 from kdlab.configuration.errors import listing, suggestion
 from kdlab.configuration.hints import Hint
-from kdlab.configuration.nodes import Call, Entries, Items, Node, Opaque, Value, as_json
+from kdlab.configuration.nodes import NAMES, Call, Entries, Items, Node, Opaque, Value, as_json
 from kdlab.configuration.signatures import Parameter, Signature, signature_of
 
 # What a file says may be any YAML.
@@ -73,14 +73,14 @@ def check_class(
         if hints.makes(target, option if later is None else hints.result(option)):
             inner, values = (*keys, "init_args"), spec.get("init_args")
             arguments = _arguments(target, {} if values is None else values, document, inner, later or 0, leave_out)
-            return Call(target, public_path(target), arguments, document, keys, later)
+            return Call(target, public_path(target), arguments, document, keys, later, asks=_asks(target, arguments))
     raise document.error((*keys, "class_path"), f"{class_path!r} is not {listing(map(hints.said, wanted))}")
 
 
 def check_arguments(
     signature: Signature, values: Written, name: str, document: Document, keys: Keys
 ) -> dict[str, Node]:
-    """The arguments of a call, defaults filled in.
+    """The arguments of a call, defaults filled in; names that the data may hand to it need not be given.
 
     Raises:
         ConfigurationError: If one is unknown, missing or not of its type.
@@ -101,6 +101,8 @@ def check_arguments(
             value = values[parameter.name]
             absent = value is None and parameter.default is None
             nodes[parameter.name] = Value(None) if absent else check(value, parameter.type, document, place)
+        elif parameter.name in NAMES and parameter.required:
+            continue
         elif parameter.required:
             raise document.error(
                 keys, f"{name} needs {parameter.name!r} ({hints.said(parameter.type)}); it takes {listing(known)}"
@@ -122,6 +124,12 @@ def _arguments(
 ) -> dict[str, Node]:
     signature = signature_of(target).without_first(later).without(leave_out)
     return check_arguments(signature, values, target.__name__, document, keys)
+
+
+def _asks(target: Callable[..., Any], arguments: Mapping[str, Node]) -> tuple[str, ...]:
+    """The names of classes and features that the constructor takes and that stand nowhere."""
+    taken = signature_of(target).parameters
+    return tuple(name for name in NAMES if name in taken and arguments.get(name, Value(None)) == Value(None))
 
 
 def _container(value: Written, inner: Hint, is_tuple: bool, document: Document, keys: Keys) -> Node:
@@ -172,7 +180,6 @@ def _default(parameter: Parameter, document: Document, keys: Keys) -> Node | Non
         target: Callable[..., Any] = default
         later = hints.positional(factories[0])
         if not any(further.required for further in signature_of(target).without_first(later).parameters.values()):
-            return Call(
-                target, public_path(target), _arguments(target, {}, document, keys, later), document, keys, later
-            )
+            arguments = _arguments(target, {}, document, keys, later)
+            return Call(target, public_path(target), arguments, document, keys, later, asks=_asks(target, arguments))
     return None if as_json(default) is Opaque.VALUE else Value(default)

@@ -18,6 +18,8 @@ from kdlab.data.seeding import generator_at
 SPLITS = ("train", "val", "test")
 #: Batches that are not trained on keep no graph, so they may be this many times larger.
 EVALUATED = 4
+#: As many times larger are those that are scored: a metric takes as long for a few samples as for a thousand.
+SCORED = 8
 
 
 class DataModule(L.LightningDataModule, ABC):
@@ -128,12 +130,12 @@ class DataModule(L.LightningDataModule, ABC):
     def val_dataloader(self) -> TensorLoader:
         """Return the validation split, each sample once, in order."""
         self.setup()
-        return TensorLoader(self.splits["val"], self.batch_size * EVALUATED)
+        return TensorLoader(self.splits["val"], self.batch_size * SCORED)
 
     def test_dataloader(self) -> TensorLoader:
         """Return the test split, each sample once, in order."""
         self.setup()
-        return TensorLoader(self.splits["test"], self.batch_size * EVALUATED)
+        return TensorLoader(self.splits["test"], self.batch_size * SCORED)
 
     def probe(self, count: int, split: str = "val") -> dict[str, Tensor]:
         """Return ``count`` samples of a split, stratified, the same for every run; all of them if there are fewer."""

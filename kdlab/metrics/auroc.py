@@ -2,9 +2,27 @@
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_auroc
 
-from kdlab.metrics.ranking import Ranking
+from kdlab.metrics.ranking import Ranking, first_of_equals, one_against_rest
+
+
+def area_under_roc(scores: Tensor, hits: Tensor) -> Tensor:
+    """Return the chance that a hit scores higher than another sample, a tie counting half: (classes,).
+
+    ``(R - n (n + 1) / 2) / (n m)`` with R the sum of the hits' mean ranks, n their number, m that of the others: the
+    Mann-Whitney statistic. NaN without a hit, or with nothing else.
+
+    Args:
+        scores: (classes, samples).
+        hits: (classes, samples) bool.
+    """
+    ordered, places = scores.sort(dim=1)
+    first, count = first_of_equals(ordered), hits.shape[1]
+    last = count - 1 - first_of_equals(ordered.flip(1)).flip(1)
+    ranks = (first + last).to(torch.float64) / 2 + 1
+    found = hits.sum(dim=1)
+    total = (ranks * hits.gather(1, places)).sum(dim=1)
+    return (total - found * (found + 1) / 2) / (found * (count - found))
 
 
 class AUROC(Ranking):
@@ -20,5 +38,5 @@ class AUROC(Ranking):
         probabilities, labels, complete = self.collected()
         if not complete:
             return torch.full((), torch.nan, device=self.device)
-        area: Tensor = multiclass_auroc(probabilities, labels, num_classes=self.classes, average="macro")
-        return area.to(torch.float32)
+        areas = [area_under_roc(*part) for part in one_against_rest(probabilities, labels)]
+        return torch.cat(areas).mean().to(torch.float32)

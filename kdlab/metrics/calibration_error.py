@@ -11,8 +11,8 @@ class CalibrationError(Unmerged):
     """Expected calibration error, ``sum_b n_b / n |accuracy_b - confidence_b|``: [0, 1], lower is better.
 
     Bins of equal width over the confidence, which is the largest probability. Guo et al. 2017, equation 3,
-    https://arxiv.org/abs/1706.04599. Unlabelled samples (-1) and samples with a NaN logit are left out; the latter are
-    counted in ``nan_count``. NaN if no sample is left.
+    https://arxiv.org/abs/1706.04599. Unlabelled samples (-1) and samples whose logits give no probabilities (one is NaN
+    or infinitely large) are left out; the latter are counted in ``nan_count``. NaN if no sample is left.
 
     Args:
         classes: How many there are, >= 2.
@@ -50,9 +50,10 @@ class CalibrationError(Unmerged):
         """
         check_columns(logits, self.classes)
         check_target(target, logits)
-        broken = logits.isnan().any(dim=1)
+        probabilities = logits.detach().to(torch.float64).softmax(dim=1)
+        broken = probabilities.isnan().any(dim=1)
         used = (target >= 0) & ~broken
-        confidence, top = logits.detach()[used].to(torch.float64).softmax(dim=1).max(dim=1)
+        confidence, top = probabilities[used].max(dim=1)
         bins = (confidence * self.bins).to(torch.int64).clamp(max=self.bins - 1)
         hit = (top == target[used]).to(torch.float64)
         self.correct = self.correct.index_add(0, bins, hit)

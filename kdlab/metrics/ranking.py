@@ -1,5 +1,7 @@
 """What metrics over the whole split's ranking share: probabilities and labels kept until the end."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
@@ -7,11 +9,37 @@ from torchmetrics.utilities.data import dim_zero_cat
 from kdlab.metrics.base import Unmerged
 from kdlab.metrics.checks import check_columns, check_target
 
+#: Scores that are sorted at once, so that thousands of classes do not need many times the memory of their scores.
+AT_ONCE = 2**22
+
+
+def one_against_rest(probabilities: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield scores and hits, both (some classes, samples), until every class had its turn.
+
+    Args:
+        probabilities: (samples, classes).
+        labels: (samples,).
+    """
+    count, step = probabilities.shape[1], max(1, AT_ONCE // max(1, len(labels)))
+    classes = torch.arange(count, device=labels.device)[:, None]
+    for start in range(0, count, step):
+        some = slice(start, start + step)
+        yield probabilities[:, some].T.contiguous(), labels == classes[some]
+
+
+def first_of_equals(ordered: Tensor) -> Tensor:
+    """Return for each value of (rows, n), each row sorted, the place of the first that equals it: (rows, n)."""
+    places = torch.arange(ordered.shape[1], device=ordered.device).expand_as(ordered)
+    begins = torch.ones_like(ordered, dtype=torch.bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    return torch.where(begins, places, 0).cummax(dim=1).values
+
 
 class Ranking(Unmerged):
     """Keeps every labelled sample's probabilities, in float64 so that confident ones do not tie at 1.
 
-    Unlabelled samples (-1) and samples with a NaN logit are left out; the latter are counted in ``nan_count``.
+    Unlabelled samples (-1) and samples whose logits give no probabilities (one is NaN or infinitely large) are left
+    out; the latter are counted in ``nan_count``.
 
     Args:
         classes: How many there are, >= 2.
@@ -43,9 +71,10 @@ class Ranking(Unmerged):
         """
         check_columns(logits, self.classes)
         check_target(target, logits)
-        broken = logits.isnan().any(dim=1)
+        probabilities = logits.detach().to(torch.float64).softmax(dim=1)
+        broken = probabilities.isnan().any(dim=1)
         used = (target >= 0) & ~broken
-        self.probabilities.append(logits.detach()[used].to(torch.float64).softmax(dim=1))
+        self.probabilities.append(probabilities[used])
         self.labels.append(target[used])
         self.nan_count = self.nan_count + ((target >= 0) & broken).sum()
 

@@ -9,13 +9,15 @@ from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
     multiclass_auroc,
+    multiclass_average_precision,
     multiclass_calibration_error,
     multiclass_f1_score,
 )
 
+from kdlab.metrics import ranking
 from kdlab.metrics.accuracy import Accuracy
-from kdlab.metrics.auroc import AUROC
-from kdlab.metrics.average_precision import AveragePrecision
+from kdlab.metrics.auroc import AUROC, area_under_roc
+from kdlab.metrics.average_precision import AveragePrecision, average_precision
 from kdlab.metrics.calibration_error import CalibrationError, TeacherCalibrationError
 from kdlab.metrics.macro_f1 import MacroF1
 from kdlab.metrics.negative_log_likelihood import NegativeLogLikelihood
@@ -115,6 +117,41 @@ def test_without_a_labelled_sample_the_value_is_nan(make: type[AUROC]) -> None:
     metric = make(3)
     metric.update(torch.randn(2, 3), torch.tensor([-1, -1]))
     assert metric.compute().isnan()
+
+
+@pytest.mark.parametrize("make", [AUROC, AveragePrecision, CalibrationError])
+def test_infinite_logits_are_counted_and_end_nothing(make: type[AUROC]) -> None:
+    metric, finite = make(3), make(3)
+    logits, target = torch.randn(12, 3), torch.arange(12) % 3
+    finite.update(logits, target)
+    broken = torch.tensor([[torch.inf, 0.0, 0.0], [torch.nan, 0.0, 0.0], [-torch.inf] * 3])
+    metric.update(torch.cat([logits, broken]), torch.cat([target, torch.tensor([0, 1, 2])]))
+    assert metric.nan_count == 3
+    assert metric.compute() == finite.compute()
+
+
+def test_equal_scores_are_ranked_alike() -> None:
+    scores = torch.tensor([[0.5, 0.5, 0.5, 0.9, 0.1]])
+    hits = torch.tensor([[True, False, True, False, True]])
+    # Pairs of a hit and another: 1/2, 0; 1/2, 0; 0, 0: 1 of 6. Precision at the hits: 2 of 4, 2 of 4, 3 of 5.
+    torch.testing.assert_close(area_under_roc(scores, hits), torch.tensor([1 / 6], dtype=torch.float64))
+    torch.testing.assert_close(average_precision(scores, hits), torch.tensor([1.6 / 3], dtype=torch.float64))
+
+
+def test_classes_ranked_in_parts_give_the_same(scored: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    rounded = scored[0].round(), scored[1]  # with ties
+    whole = [make(4) for make in (AUROC, AveragePrecision)]
+    for metric in whole:
+        metric.update(*rounded)
+    values = [metric.compute() for metric in whole]
+    probabilities = rounded[0].double().softmax(1)
+    torch.testing.assert_close(values[0], multiclass_auroc(probabilities, rounded[1], num_classes=4).float())
+    expected = multiclass_average_precision(probabilities, rounded[1], num_classes=4)
+    torch.testing.assert_close(values[1], expected.float())
+    monkeypatch.setattr(ranking, "AT_ONCE", 80)
+    for metric, value in zip((AUROC(4), AveragePrecision(4)), values, strict=True):
+        metric.update(*rounded)
+        torch.testing.assert_close(metric.compute(), value)
 
 
 def test_calibration_error_by_hand() -> None:

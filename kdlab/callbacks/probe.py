@@ -1,0 +1,50 @@
+"""The samples that are explained, and what stands for a feature that is absent in them."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from kdlab.data.base import DataModule
+from kdlab.data.batches import as_batch
+
+
+class Probe:
+    """A fixed, stratified part of a split of a kdlab data module; of other data the first samples that come along.
+
+    Args:
+        count: how many samples.
+        baseline: what stands for an absent feature, of one input's shape; None takes the data module's, else zeros.
+    """
+
+    def __init__(self, count: int, baseline: Tensor | None) -> None:
+        self.count = count
+        self._baseline = baseline
+        self._kept: list[dict[str, Tensor]] = []
+
+    def start(self) -> None:
+        """Let go of the samples that came along."""
+        self._kept = []
+
+    def look(self, data: object, batches: Iterable[object]) -> None:
+        """Keep what comes along until there is enough; needed for data that are not kdlab's."""
+        if isinstance(data, DataModule):
+            return
+        for batch in batches:
+            if sum(len(kept["inputs"]) for kept in self._kept) >= self.count:
+                return
+            self._kept.append(as_batch(batch))
+
+    def of(self, data: object, split: str, device: torch.device) -> dict[str, Tensor]:
+        """The samples of a split, as a batch."""
+        if isinstance(data, DataModule):
+            found = data.probe(self.count, split)
+        else:
+            found = {name: torch.cat([kept[name] for kept in self._kept])[: self.count] for name in self._kept[0]}
+        return {name: rows.to(device) for name, rows in found.items()}
+
+    def baseline(self, data: object, inputs: Tensor) -> Tensor:
+        """What stands for an absent feature, of one input's shape."""
+        if self._baseline is not None:
+            return self._baseline.to(inputs)
+        return data.baseline.to(inputs) if isinstance(data, DataModule) else torch.zeros_like(inputs[0])

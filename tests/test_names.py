@@ -1,0 +1,111 @@
+"""Names of classes and features: from the data to who asks for them, past every fingerprint."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning.pytorch as lightning
+import pytest
+
+from kdlab.data.breast_cancer import BreastCancer
+from kdlab.experiment import ConfigurationError, read
+from kdlab.job import names_of
+from tests.configuration.examples import write
+from tests.data.made_up import MadeUp
+
+NAMED = '''
+from torch import nn
+
+
+class Asking(nn.Module):
+    """A net that asks for names, one of them without a default."""
+
+    def __init__(self, class_names: list[str], width: int = 4, feature_names: list[str] | None = None):
+        super().__init__()
+        self.class_names, self.feature_names = class_names, feature_names
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, 10))
+
+
+class Passing(Asking):
+    def __init__(self, **kwargs):
+        super().__init__(width=3, **kwargs)
+
+
+class Decided(Asking):
+    def __init__(self, class_names: tuple[str, ...] = ("a", "b")):
+        super().__init__(list(class_names))
+'''
+MODEL = "MLP, init_args: {inputs: 64, classes: 10, hidden: [16]}"
+NAMES = {"class_names": ["cat", "dog"], "feature_names": ["size", "age"]}
+
+
+@pytest.fixture
+def asking(tmp_path: Path) -> Iterator[Path]:
+    path = list(sys.path)
+    (tmp_path / "own_names.py").write_text(NAMED)
+    importlib.invalidate_caches()
+    yield tmp_path
+    sys.path[:] = path
+    sys.modules.pop("own_names", None)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("own_names.Asking, init_args: {}", (["cat", "dog"], ["size", "age"])),
+        ("own_names.Asking, init_args: {feature_names: null}", (["cat", "dog"], ["size", "age"])),
+        ("own_names.Asking, init_args: {class_names: [x, y]}", (["x", "y"], ["size", "age"])),
+        ("own_names.Passing, init_args: {}", (["cat", "dog"], ["size", "age"])),
+        ("own_names.Decided, init_args: {}", (["a", "b"], None)),
+    ],
+)
+def test_names_of_the_data_go_to_who_asks_for_them_and_was_given_none(
+    asking: Path, model: str, expected: tuple[list[str], list[str] | None]
+) -> None:
+    file = write(asking, (MODEL, model))
+    experiment = read(file)
+    named = experiment.with_names(NAMES)
+    network = named.build_model("student")
+    assert (network.class_names, network.feature_names) == expected
+    assert named.fingerprint("student", 0, {"teacher": "a"}) == experiment.fingerprint("student", 0, {"teacher": "a"})
+    assert named.resolved == experiment.resolved
+    # What a change writes out in full is asked for all the same.
+    again = read(file, ["student.alpha=0.3"]).with_names(NAMES).build_model("student")
+    assert (again.class_names, again.feature_names) == expected
+
+
+def test_without_names_a_default_stays_and_a_missing_argument_is_said(asking: Path) -> None:
+    file = write(asking, (MODEL, "own_names.Asking, init_args: {class_names: [x, y]}"))
+    assert read(file).with_names({}).build_model("student").feature_names is None
+    file = write(asking, (MODEL, "own_names.Asking, init_args: {}"))
+    with pytest.raises(ConfigurationError, match=r"Asking refuses its arguments: .*'class_names'"):
+        read(file).build_model("student")
+
+
+def test_names_reach_explainers_deep_inside_and_those_of_the_evaluation(tmp_path: Path) -> None:
+    surrogate = "{class_path: NeuralSurrogate, init_args: {inputs: 64, classes: 10}}"
+    tree = "{class_path: RuleTree, init_args: {inputs: 64, classes: 2}}"
+    names = {"class_names": ["cat", "dog"], "feature_names": [f"pixel {number}" for number in range(64)]}
+    experiment = read(write(tmp_path, (surrogate, tree))).with_names(names)
+    module = experiment.build_module("joint", experiment.build_model("joint"), None)
+    assert module.explainer.class_names == ["cat", "dog"]
+    assert module.explainer.feature_names == names["feature_names"]
+
+
+def test_data_hand_out_the_names_that_they_have() -> None:
+    cancer = BreastCancer()
+    cancer.setup()
+    found = names_of(cancer)
+    assert found["class_names"] == ["malignant", "benign"]
+    assert found["feature_names"][:2] == ["mean radius", "mean texture"]
+    assert len(found["feature_names"]) == 30
+
+
+def test_names_that_only_count_are_none() -> None:
+    images, table = MadeUp(classes=3), MadeUp(shape=(4,), classes=3)
+    images.setup()
+    table.setup()
+    assert names_of(images) == {}
+    assert names_of(table) == {"feature_names": ["column0", "column1", "column2", "column3"]}
+    assert names_of(lightning.LightningDataModule()) == {}

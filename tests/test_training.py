@@ -1,0 +1,175 @@
+"""The end of a training whose validations were not all explained: the chosen epoch is."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+import kdlab.training
+from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import Interrupted
+from kdlab.experiment import read
+from kdlab.options import Options
+from kdlab.rehearsal import rehearse
+from kdlab.run import run
+from kdlab.stage_folder import Record, StageFolder
+from kdlab.sweep.measured import Measured
+from kdlab.workshop import Planned, plan
+from tests.experiments import content, written
+
+DELETION = "val/explanation/deletion_auc"
+#: Five epochs of which the last alone is explained while training.
+RARELY = ("trainer.max_epochs=5", "evaluate.every=9", "seeds=[0]")
+
+
+class Same(Metric):
+    """The same number in every epoch, so that the first is chosen."""
+
+    higher_is_better = True
+
+    def update(self, logits: Tensor) -> None:
+        """Take in nothing."""
+
+    def compute(self) -> Tensor:
+        """Return 1."""
+        return torch.ones(())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One MLflow database for all: making one takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}")
+        yield
+
+
+def experiment(folder: Path) -> Path:
+    """A teacher and a student of which the first epoch is chosen."""
+    stages = {name: content()["stages"][name] for name in ("teacher", "student")}
+    metrics = {"same": {"class_path": "tests.test_training.Same"}}
+    evaluate = {**content()["evaluate"], "metrics": metrics}
+    return written(
+        folder, evaluate=evaluate, stages={**stages, "student": {**stages["student"], "monitor": "val/same"}}
+    )
+
+
+def ran(folder: Path, mlruns: Path, overrides: Sequence[str] = RARELY) -> Planned:
+    outcome = run(read(experiment(folder), overrides), Options(mlruns=mlruns, accelerator="cpu"))
+    return next(one for one in outcome.planned if one.stage == "student")
+
+
+def lines(folder: StageFolder) -> list[Record]:
+    return [json.loads(line) for line in folder.journal.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def rare(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planned]:
+    folder = tmp_path_factory.mktemp("rare")
+    return folder, ran(folder, folder / "mlruns")
+
+
+def test_the_chosen_epoch_is_explained_at_the_end_as_it_would_have_been(
+    rare: tuple[Path, Planned], tmp_path: Path
+) -> None:
+    _, one = rare
+    done = one.folder.done
+    assert done is not None
+    assert done["epoch"] == 0
+    explained = {line["epoch"]: line for line in lines(one.folder) if DELETION in line["metrics"]}
+    assert set(explained) == {0, 4}
+    always = ran(tmp_path, tmp_path / "mlruns", (*RARELY, "evaluate.every=1"))
+    assert always.folder.fingerprint == one.folder.fingerprint
+    assert always.evaluation == one.evaluation
+    for line in lines(always.folder):
+        if line["epoch"] in explained and DELETION in line["metrics"]:
+            found = explained[line["epoch"]]
+            assert found["step"] == line["step"]
+            assert found["metrics"] == {
+                name: pytest.approx(line["metrics"][name], abs=1e-6) for name in found["metrics"]
+            }
+
+
+def test_no_value_is_logged_twice_for_a_step(rare: tuple[Path, Planned]) -> None:
+    _, one = rare
+    points = Counter((line["step"], name) for line in lines(one.folder) for name in line["metrics"])
+    assert max(points.values()) == 1
+    assert one.folder.committed == one.folder.journal.stat().st_size
+
+
+def test_a_sweep_reads_the_chosen_epochs_explanations(rare: tuple[Path, Planned]) -> None:
+    folder, one = rare
+    done = one.folder.done
+    assert done is not None
+    measured = Measured("student", DELETION)
+    experiment_ = read(experiment(folder), RARELY)
+    assert measured.value(experiment_, [one]) == measured.per_epoch(one.folder)[done["epoch"]]
+
+
+def test_time_for_it_counts_as_evaluation_and_as_training(rare: tuple[Path, Planned]) -> None:
+    done = rare[1].folder.done
+    assert done is not None
+    assert 0 < done["evaluation_seconds"] < done["seconds"]
+
+
+def test_a_stop_before_the_end_changes_nothing(
+    rare: tuple[Path, Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kdlab.training, "CHECKPOINT_SECONDS", 0.0)
+    finish = kdlab.training.finish
+
+    def stopped(folder: StageFolder, *arguments: Any) -> None:
+        if folder.record["stage"] == "student":
+            raise KeyboardInterrupt
+        finish(folder, *arguments)
+
+    monkeypatch.setattr(kdlab.training, "finish", stopped)
+    with pytest.raises(Interrupted):
+        ran(tmp_path, tmp_path / "mlruns")
+    folder = StageFolder(tmp_path / "mlruns" / "stages" / rare[1].folder.fingerprint)
+    assert folder.resume.exists()
+    assert any(line["epoch"] == 0 and DELETION in line["metrics"] for line in lines(folder))
+    monkeypatch.setattr(kdlab.training, "finish", finish)
+    ran(tmp_path, tmp_path / "mlruns")
+
+    def told(folder: StageFolder) -> list[tuple[int, int, dict[str, float]]]:
+        return [(line["step"], line["epoch"], line["metrics"]) for line in lines(folder)]
+
+    assert told(folder) == told(rare[1].folder)
+
+
+def test_how_often_is_explained_neither_trains_nor_tests_again(rare: tuple[Path, Planned]) -> None:
+    folder, _ = rare
+    planned = plan(read(experiment(folder), (*RARELY, "evaluate.every=2")), Options(mlruns=folder / "mlruns"))
+    assert all(one.trained and one.tested for one in planned)
+
+
+def test_a_monitor_that_is_not_always_computed_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    wrong = ["evaluate.every=2", f"student.monitor={DELETION}"]
+    with pytest.raises(ConfigurationError, match=r"one validation in 2.*set evaluate.every to 1"):
+        rehearse(read(path, wrong), Options(mlruns=tmp_path / "mlruns"))
+    rehearse(read(path, wrong[1:]), Options(mlruns=tmp_path / "mlruns"))
+    rehearse(read(path, [wrong[0], "joint.monitor=val/explainer/agreement"]), Options(mlruns=tmp_path / "mlruns"))
+
+
+def test_a_standard_measure_can_be_left_out(tmp_path: Path) -> None:
+    left_out = {"explanation/deletion_auc": None, "macro_f1": None}
+    evaluate = {**content()["evaluate"], "metrics": left_out}
+    outcome = run(
+        read(written(tmp_path, evaluate=evaluate), ["seeds=[0]", "trainer.max_epochs=1"]),
+        Options(mlruns=tmp_path / "mlruns", accelerator="cpu", only=("joint",)),
+    )
+    one = outcome.planned[-1]
+    logged = {name for line in lines(one.folder) for name in line["metrics"]}
+    tested = one.folder.test_results(one.evaluation)
+    assert tested is not None
+    names = logged | set(tested["metrics"])
+    assert not [name for name in names if name.endswith(("deletion_auc", "macro_f1"))]
+    assert {"val/explanation/insertion_auc", "val/explainer/insertion_auc", "test/accuracy"} <= names
+    assert outcome.report.html.is_file()
