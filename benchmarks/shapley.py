@@ -37,7 +37,7 @@ from kdlab.models.mlp import MLP
 BATCH = 256
 
 
-class Squares(nn.Module):
+class ConvolvedSquares(nn.Module):
     """What each square of 4 x 4 pixels is worth to each class: (batch, 1, 28, 28) to (batch, 49 * classes)."""
 
     def __init__(self, classes: int, width: int = 16) -> None:
@@ -63,14 +63,58 @@ class Squares(nn.Module):
 
 
 @dataclass
-class Game:
-    """A model on real data, who plays, and how its explainer is trained."""
+class Sampled:
+    """A model on real data, who plays, and the values that are found by sampling."""
 
     name: str
     data: DataModule
     model: nn.Module
-    model_epochs: int
     players: Players
+
+    def __post_init__(self) -> None:
+        self.data.setup()
+        self.shape = self.data.shape
+        self.assignment = self.players.assignment(self.shape)
+        self.count = int(self.assignment.max()) + 1
+
+    def of_players(self, attributions: Tensor) -> Tensor:
+        """Sum of the values that each player's members were given: (batch, players)."""
+        empty = attributions.new_zeros(len(attributions), self.count)
+        return empty.index_add(1, self.assignment.flatten(), attributions.flatten(1))
+
+    def kernel(self, draws: int, seed: int = 0) -> KernelShap:
+        """The sampler of kdlab."""
+        return KernelShap(self.model, draws, self.data.baseline, self.players, seed)
+
+    def captum(self, draws: int, at_once: int | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+        """Player values by captum, which explains one sample at a time."""
+        method = CaptumKernelShap(self.model)
+        members = torch.bincount(self.assignment.flatten())
+
+        def explain(inputs: Tensor, target: Tensor) -> Tensor:
+            torch.manual_seed(0)
+            parts = [
+                method.attribute(
+                    inputs[row : row + 1],
+                    baselines=self.data.baseline[None],
+                    target=int(target[row]),
+                    feature_mask=self.assignment[None],
+                    n_samples=draws,
+                    perturbations_per_eval=at_once or draws,
+                )
+                for row in range(len(inputs))
+            ]
+            # captum repeats a player's value on each of its members.
+            return self.of_players(torch.cat(parts)) / members
+
+        return explain
+
+
+@dataclass
+class Game(Sampled):
+    """How the model and its explainer are trained, too."""
+
+    model_epochs: int
     network: nn.Module | None
     steps: int
     batch: int
@@ -79,11 +123,8 @@ class Game:
     scored: int
 
     def __post_init__(self) -> None:
-        self.data.setup()
+        super().__post_init__()
         self.train, self.test = self.data.splits["train"], self.data.splits["test"]
-        self.shape = self.data.shape
-        self.assignment = self.players.assignment(self.shape)
-        self.count = int(self.assignment.max()) + 1
 
     def train_model(self) -> float:
         """Train the model that is explained; return its accuracy."""
@@ -122,38 +163,6 @@ class Game:
             schedule.step()
         return explainer.eval(), now() - started
 
-    def of_players(self, attributions: Tensor) -> Tensor:
-        """Sum of the values that each player's members were given: (batch, players)."""
-        empty = attributions.new_zeros(len(attributions), self.count)
-        return empty.index_add(1, self.assignment.flatten(), attributions.flatten(1))
-
-    def kernel(self, draws: int, seed: int = 0) -> KernelShap:
-        """The sampler of kdlab."""
-        return KernelShap(self.model, draws, self.data.baseline, self.players, seed)
-
-    def captum(self, draws: int, at_once: int | None = None) -> Callable[[Tensor, Tensor], Tensor]:
-        """Player values by captum, which explains one sample at a time."""
-        method = CaptumKernelShap(self.model)
-        members = torch.bincount(self.assignment.flatten())
-
-        def explain(inputs: Tensor, target: Tensor) -> Tensor:
-            torch.manual_seed(0)
-            parts = [
-                method.attribute(
-                    inputs[row : row + 1],
-                    baselines=self.data.baseline[None],
-                    target=int(target[row]),
-                    feature_mask=self.assignment[None],
-                    n_samples=draws,
-                    perturbations_per_eval=at_once or draws,
-                )
-                for row in range(len(inputs))
-            ]
-            # captum repeats a player's value on each of its members.
-            return self.of_players(torch.cat(parts)) / members
-
-        return explain
-
 
 def games() -> dict[str, Game]:
     """A real table and real images."""
@@ -177,7 +186,7 @@ def games() -> dict[str, Game]:
             model=ConvNet(10, width=8, blocks=3),
             model_epochs=8,
             players=Superpixels(4),
-            network=Squares(10),
+            network=ConvolvedSquares(10),
             steps=1500,
             batch=32,
             coalitions=16,

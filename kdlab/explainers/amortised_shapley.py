@@ -10,6 +10,7 @@ from torch.nn.functional import log_softmax
 
 from kdlab.explainers.base import Learned, chosen_class, explaining, predicted_class, watched
 from kdlab.explainers.baseline import as_baseline
+from kdlab.explainers.deployed import Deployed
 from kdlab.explainers.networks import fully_connected
 from kdlab.explainers.players import Features, Players, draw_coalitions, reveal, spread
 from kdlab.losses.numerics import at_least_float32
@@ -40,8 +41,7 @@ class AmortisedShapley(Learned):
         classes: Number of classes.
         players: Who plays; None: every value.
         hidden: Widths of the hidden layers, if ``network`` is None.
-        network: Maps inputs to (batch, players * classes), for example a convolutional one; None: a fully connected
-            one.
+        network: Maps inputs to (batch, players * classes), for example ``Squares``; None: a fully connected one.
         coalitions: Drawn a sample and step, rounded up to even, >= 2. Each costs one forward of the model.
         weight: Of the regression, >= 0.
         average: Share of the running average kept a step, in [0, 1); 0 takes the model itself. The average is saved
@@ -56,10 +56,10 @@ class AmortisedShapley(Learned):
     differentiable: bool = True
 
     assignment: Tensor
+    share: Tensor
     baseline: Tensor
     gap: Tensor
     error: Tensor
-    lag: Tensor
 
     def __init__(
         self,
@@ -82,14 +82,17 @@ class AmortisedShapley(Learned):
             )
         self.classes, self.coalitions, self.weight, self.average = classes, coalitions, weight, average
         self.register_buffer("assignment", (players or Features()).assignment(shape), persistent=False)
-        self.players = int(self.assignment.max()) + 1
+        # What a value gets of its player's worth: spread(), with nothing left to compute but a product.
+        one_each = torch.ones(1, int(self.assignment.max()) + 1)
+        self.register_buffer("share", spread(one_each, self.assignment)[0], persistent=False)
+        self.players = one_each.shape[1]
         self.network = network
         size = prod(shape)
         if network is None:
             self.multiples = nn.Sequential(nn.Flatten(), fully_connected(size, hidden, size * classes))
         self.averaged = deepcopy(model).requires_grad_(False) if average else None
         self.register_buffer("baseline", as_baseline(baseline, torch.zeros(1, *shape)).clone())
-        for name in ("gap", "error", "lag"):
+        for name in ("gap", "error"):
             self.register_buffer(name, torch.tensor(torch.nan))
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -115,7 +118,7 @@ class AmortisedShapley(Learned):
         )
         error = (target - shown.to(values.dtype) @ values).square().mean()
         if self.training:
-            self._note(inputs, raw.detach(), whole, empty, error.detach())
+            self._note((whole - empty - raw.detach().sum(dim=1)).abs().mean(), error.detach().sqrt())
         return {"shapley": self.weight * self.players * error}
 
     def attribute(self, inputs: Tensor, target: Tensor | None = None) -> Tensor:
@@ -123,31 +126,49 @@ class AmortisedShapley(Learned):
 
         They add up to the change of the value function's logit between baseline and input.
         """
-        explained = predicted_class(self.model, inputs) if target is None else target
+        if target is None and self.averaged is not None:
+            target = predicted_class(self.model, inputs)
         with explaining(self) as keep_graph, torch.set_grad_enabled(keep_graph):
             clean = watched(inputs, keep_graph)
-            values = self._normalised(self._raw(clean), self._value(clean) - self._value(self.baseline[None]))
-            explained = chosen_class(values[:, 0], explained)
-            values = values.gather(2, explained[:, None, None].expand(-1, self.players, 1))[:, :, 0]
-            return spread(values, self.assignment)
+            whole = self._value(clean)
+            return self._of_class(clean, whole, chosen_class(whole, target), self._value(self.baseline[None]))
 
-    def _raw(self, inputs: Tensor) -> Tensor:
-        """Return values (batch, players, classes) before normalisation."""
+    def deployed(self) -> nn.Module:
+        """Return the values of a prediction already made, as a module; v(none) is asked for once, here.
+
+        Without an average the logits are v(all), so nothing but the explainer's own network runs.
+        """
+        return Deployed(self, self._explain, empty=self._value(self.baseline[None]))
+
+    def _explain(self, inputs: Tensor, logits: Tensor, explained: Tensor, empty: Tensor) -> Tensor:
+        whole = logits if self.averaged is None else self.averaged(inputs)
+        return self._of_class(inputs, at_least_float32(whole), explained, empty)
+
+    def _of_class(self, inputs: Tensor, whole: Tensor, explained: Tensor, empty: Tensor) -> Tensor:
+        """Return one class's values, the only ones computed, in the inputs' shape."""
+        total = (whole - empty).gather(1, explained[:, None])
+        values = self._normalised(self._raw(inputs, explained), total)[:, :, 0]
+        return values.index_select(1, self.assignment.flatten()).reshape(inputs.shape) * self.share
+
+    def _raw(self, inputs: Tensor, explained: Tensor | None = None) -> Tensor:
+        """Return values (batch, players, classes) before normalisation; of a class (batch,) alone, (…, 1)."""
+        given = self.multiples if self.network is None else self.network
+        values = at_least_float32(given(inputs)).reshape(inputs.shape[0], -1, self.classes)
+        if explained is not None:
+            values = values.gather(2, explained[:, None, None].expand(-1, values.shape[1], 1))
         if self.network is not None:
-            values: Tensor = self.network(inputs)
-            return at_least_float32(values).reshape(len(inputs), self.players, self.classes)
+            return values
         # An input that stands at the baseline changes nothing, so each is worth a multiple of its way from there.
-        away = (inputs - self.baseline.to(inputs.dtype)).flatten(1)[:, :, None]
-        worth = away * at_least_float32(self.multiples(inputs)).reshape(*away.shape[:2], self.classes)
-        empty = worth.new_zeros(len(inputs), self.players, self.classes)
+        worth = (inputs - self.baseline.to(inputs.dtype)).flatten(1)[:, :, None] * values
+        empty = worth.new_zeros(worth.shape[0], self.players, worth.shape[2])
         return empty.index_add(1, self.assignment.flatten(), worth)
 
     def _normalised(self, raw: Tensor, total: Tensor) -> Tensor:
         return raw + ((total - raw.sum(dim=1)) / self.players)[:, None]
 
-    def _value(self, inputs: Tensor, of: nn.Module | None = None) -> Tensor:
+    def _value(self, inputs: Tensor) -> Tensor:
         """Return the value function's logits, without gradient."""
-        source = of or (self.model if self.averaged is None else self.averaged)
+        source = self.model if self.averaged is None else self.averaged
         with explaining(source), torch.no_grad():
             logits: Tensor = source(inputs.detach().clone())
             return at_least_float32(logits)
@@ -164,17 +185,14 @@ class AmortisedShapley(Learned):
             else:
                 kept.copy_(now[name])
 
-    def _note(self, inputs: Tensor, raw: Tensor, whole: Tensor, empty: Tensor, error: Tensor) -> None:
-        lag = (whole - self._value(inputs, self.model)).abs().mean() if self.averaged is not None else torch.zeros(())
-        gap = (whole - empty - raw.sum(dim=1)).abs().mean()
-        for kept, new in ((self.gap, gap), (self.error, error.sqrt()), (self.lag, lag)):
+    def _note(self, gap: Tensor, error: Tensor) -> None:
+        for kept, new in ((self.gap, gap), (self.error, error)):
             kept.copy_(torch.where(kept.isnan(), new.to(kept), torch.lerp(kept, new.to(kept), WINDOW)))
 
     def describe(self) -> dict[str, float]:
         """Return running means over the latest batches, in logits; NaN before the first.
 
         ``efficiency_gap``: mean absolute ``v(all) - v(none) - sum phi`` before normalisation. ``coalition_error``:
-        root mean square of the regression. ``lag``: mean absolute difference between the value function and the
-        model as it is.
+        root mean square of the regression. How far it is behind a model that moves, a joint stage logs as ``lag``.
         """
-        return {"efficiency_gap": float(self.gap), "coalition_error": float(self.error), "lag": float(self.lag)}
+        return {"efficiency_gap": float(self.gap), "coalition_error": float(self.error)}

@@ -52,7 +52,7 @@ class Refits(Protocol):
 
 @runtime_checkable
 class Describes(Protocol):
-    """A learned explainer with numbers to log about itself: size, depth, lag."""
+    """A learned explainer with numbers to log about itself: size, depth, error."""
 
     def describe(self) -> dict[str, float]:
         """Return the numbers by name."""
@@ -74,6 +74,20 @@ class Draws(Protocol):
 
     def figure(self) -> "Figure":
         """Return a matplotlib figure."""
+        ...
+
+
+@runtime_checkable
+class Deploys(Protocol):
+    """A learned explainer that can explain a prediction already made, by tensor operations alone.
+
+    ``deployed()`` returns a module from ``(inputs, logits, explained)`` to attributions, for networks that stay as they
+    are: what does not change with the input is computed once. ``logits`` (batch, classes) are the model's, and
+    ``explained`` (batch,) is a class that exists; nothing is checked, no mode is touched, and it can be exported.
+    """
+
+    def deployed(self) -> nn.Module:
+        """Return the module; it shares the explainer's weights."""
         ...
 
 

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, log_softmax, one_hot
 
 from kdlab.explainers.base import Attribution, Learned, chosen_class, explaining, flattened, predicted_class, watched
+from kdlab.explainers.deployed import Deployed
 from kdlab.explainers.input_gradient import InputGradient
 from kdlab.explainers.networks import fully_connected
 
 
-class Explained(Protocol):
+class ExplainableTeacher(Protocol):
     """A teacher whose classes can be explained; the signal ``teacher`` is one."""
 
     def attributions(self, inputs: Tensor, target: Tensor, explainer: Callable[[nn.Module], Attribution]) -> Tensor:
@@ -72,7 +73,7 @@ class DistilledAttribution(Learned):
         return log_softmax(self.prediction(self.trunk(flattened(inputs, self.inputs))), dim=1)
 
     def terms(
-        self, inputs: Tensor, explained: Tensor, teacher: Explained, teacher_attributions: Tensor | None = None
+        self, inputs: Tensor, explained: Tensor, teacher: ExplainableTeacher, teacher_attributions: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Return the distance from the teacher's attributions of the class explained.
 
@@ -98,6 +99,13 @@ class DistilledAttribution(Learned):
             clean = watched(inputs, keep_graph)
             explained = chosen_class(self.prediction.bias.expand(len(inputs), -1), explained)
             return self._map(clean, explained).reshape(inputs.shape)
+
+    def deployed(self) -> nn.Module:
+        """Return attributions of a class already predicted, as a module."""
+        return Deployed(self, self._explain)
+
+    def _explain(self, inputs: Tensor, logits: Tensor, explained: Tensor) -> Tensor:
+        return self._map(inputs, explained).reshape(inputs.shape)
 
     def _map(self, inputs: Tensor, explained: Tensor) -> Tensor:
         hidden = self.trunk(flattened(inputs, self.inputs))

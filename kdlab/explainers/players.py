@@ -137,8 +137,8 @@ def reveal(inputs: Tensor, baseline: Tensor, coalitions: Tensor, assignment: Ten
 def spread(values: Tensor, assignment: Tensor) -> Tensor:
     """Return each player's value (batch, players) shared out equally over its members (batch, ...), the sum kept."""
     flat = assignment.flatten()
-    members = torch.bincount(flat, minlength=values.shape[1]).to(values.dtype)
-    return (values / members)[:, flat].reshape(len(values), *assignment.shape)
+    members = values.new_zeros(values.shape[1]).index_add(0, flat, values.new_ones(len(flat)))
+    return (values / members).index_select(1, flat).reshape(-1, *assignment.shape)
 
 
 def kernel_sizes(players: int) -> Tensor:

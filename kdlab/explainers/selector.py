@@ -10,6 +10,7 @@ from torch.nn.functional import kl_div, log_softmax
 
 from kdlab.explainers.base import Learned, chosen_class, explaining, predicted_class, watched
 from kdlab.explainers.baseline import as_baseline
+from kdlab.explainers.deployed import Deployed
 from kdlab.explainers.networks import fully_connected
 from kdlab.explainers.players import Features, Players, reveal, spread
 
@@ -126,7 +127,17 @@ class Selector(Learned):
         with explaining(self) as keep_graph, torch.set_grad_enabled(keep_graph):
             clean = watched(inputs, keep_graph)
             chosen_class(clean.new_empty(len(inputs), self.classes), explained)
-            return spread(self.selector(clean).softmax(dim=1), self.assignment)
+            return self._probabilities(clean)
+
+    def deployed(self) -> nn.Module:
+        """Return the selector's probabilities for a prediction already made, as a module."""
+        return Deployed(self, self._explain)
+
+    def _explain(self, inputs: Tensor, logits: Tensor, explained: Tensor) -> Tensor:
+        return self._probabilities(inputs)
+
+    def _probabilities(self, inputs: Tensor) -> Tensor:
+        return spread(self.selector(inputs).softmax(dim=1), self.assignment)
 
     @torch.no_grad()
     def choose(self, inputs: Tensor) -> Tensor:

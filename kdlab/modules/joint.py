@@ -1,39 +1,36 @@
 """A student and its explainer, trained at the same time."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from copy import copy
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kdlab.data.batches import as_batch
-from kdlab.explainers.base import Refits
-from kdlab.explainers.base import Terms as HasTerms
 from kdlab.losses.logits.soft_targets import SoftTargets
-from kdlab.losses.numerics import at_least_float32
 from kdlab.modules.distilled import Distilled
 from kdlab.modules.ema import EMA
+from kdlab.modules.explainer_side import ExplainerSide
 from kdlab.modules.masking import Masks
+from kdlab.modules.parameter_groups import apart, only
 from kdlab.modules.schedules import Schedule
 from kdlab.modules.supervised import Supervised, Terms
 from kdlab.modules.term import Term
-from kdlab.randomness import Stream, address
-from kdlab.signals import Asked, Signals
+from kdlab.randomness import address
+from kdlab.signals import Signals
 from kdlab.teacher import Teacher
 
 
 class Joint(Distilled):
     """``L = L_s + lambda * L_e`` with ``L_e = L_i + beta * L_c`` and the explainer's own terms.
 
-    ``L_i = KL(p_s || q)`` and ``L_c = sum over classes of (p_s - q)^2``, means over the batch at temperature 1, where
-    q is the explainer's prediction of the student. The article behind this prints L_i as ``mean(log p_s - q)``, which
-    is constant for a normalised q and cannot train; its words ask for a log loss between the two distributions. It is
-    KL and not cross-entropy, since a coupled student would be driven to one-hot outputs by cross-entropy.
+    ``L_i = KL(p_s || q)`` and ``L_c = sum over classes of (p_s - q)^2``, where q is the explainer's prediction of the
+    student; see ``ExplainerSide``. After each validation the explainer's own numbers are logged as
+    ``val/explainer/<name>``, and ``val/explainer/lag``: how far it is behind the student (see ``Lag``; on the first
+    validation batch, from the second validation on).
 
     Gradients cross between student and explainer only if ``couple``. Without, the student learns exactly what
     ``Distilled`` would make of it, bit for bit: the explainer sees its detached outputs, has parameter group, clipping
@@ -114,14 +111,13 @@ class Joint(Distilled):
                 "freeze leaves the student as it is: couple, help_back, masked_share and self_teacher would change it, "
                 "and explain_weight 0 would train nothing; drop them"
             )
-        self.beta, self.explain_weight, self.couple = beta, explain_weight, couple
-        self.help_back, self.frozen = help_back, freeze
+        self.explain_weight, self.help_back, self.frozen = explain_weight, help_back, freeze
         self.explainer = explainer(model)
         self._explainer_lr = explainer_lr
         self._explain_schedule = explain_schedule
-        self._stream = Stream(torch.initial_seed() % 2**32)
-        self._masks = Masks(masked_share, self.explainer, address(torch.initial_seed() % 2**32, "masks"))
-        self._ask_own = Asked(self.explainer.terms) if isinstance(self.explainer, HasTerms) else None
+        seed = torch.initial_seed() % 2**32
+        self._side = ExplainerSide(self.explainer, beta, couple, seed)
+        self._masks = Masks(masked_share, self.explainer, address(seed, "masks"))
         self._help = SoftTargets(temperature=1.0)
         if freeze:
             self._freeze()
@@ -173,9 +169,7 @@ class Joint(Distilled):
         scale = self.explain_weight
         if self._explain_schedule is not None:
             scale *= self._explain_schedule.factor(self.current_epoch)
-        with self._stream:
-            seen = self.seen_by_explainer(signals, masked=shown is not None)
-            own = self.explainer_terms(seen)
+        seen, own = self._side.terms(signals, masked=shown is not None)
         for name, (weight, value) in own.items():
             terms[f"explainer/{name}"] = (scale * weight, value)
         if self.help_back > 0:
@@ -191,27 +185,6 @@ class Joint(Distilled):
             return None
         return signals.joined({"shown": inputs}, {"logits": lambda s: self(s["shown"]), "preds": lambda s: s["logits"]})
 
-    def seen_by_explainer(self, signals: Signals, masked: bool = False) -> Signals:
-        """The student's outputs on the whole batch, as they are or detached, and the explainer's prediction of them."""
-        if masked and not self.couple:
-            with torch.no_grad():
-                logits = signals["logits"]
-        else:
-            logits = signals["logits"] if self.couple else signals["logits"].detach()
-        return signals.joined({"logits": logits, "preds": logits}, {"explainer_logits": _once_explained})
-
-    def explainer_terms(self, seen: Signals) -> Terms:
-        """L_i, L_c and the explainer's own terms."""
-        student = F.log_softmax(at_least_float32(seen["logits"]), dim=1)
-        explained = F.log_softmax(at_least_float32(seen["explainer_logits"]), dim=1)
-        terms: Terms = {
-            "imitation": (1.0, F.kl_div(explained, student, log_target=True, reduction="batchmean")),
-            "consistency": (self.beta, (student.exp() - explained.exp()).square().sum(dim=1).mean()),
-        }
-        if self._ask_own is not None:
-            terms |= {name: (1.0, value) for name, value in self._ask_own(seen).items()}
-        return terms
-
     def trained_by(self, term: str) -> list[nn.Parameter]:
         """The student for its terms, the explainer for those of the explainer."""
         return list((self.explainer if term.startswith("explainer/") else self.model).parameters())
@@ -225,14 +198,8 @@ class Joint(Distilled):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The student with the parts of its losses, then the explainer."""
-        of_explainer = {id(parameter) for parameter in self.explainer.parameters()}
-        # An explainer's frozen parts, such as an average of the student, are none of its parameters here.
         (student,) = super().parameter_groups()
-        explainer = {"params": [parameter for parameter in student["params"] if id(parameter) in of_explainer]}
-        if self._explainer_lr is not None:
-            explainer["lr"] = self._explainer_lr  # type: ignore[assignment]  # a group mixes lists and numbers
-        student = {"params": [parameter for parameter in student["params"] if id(parameter) not in of_explainer]}
-        return [group for group in (student, explainer) if group["params"]]
+        return apart(student["params"], self.explainer, self._explainer_lr)
 
     def configure_gradient_clipping(
         self,
@@ -242,14 +209,25 @@ class Joint(Distilled):
     ) -> None:
         """Clip student and explainer apart: a common norm would let the explainer shorten the student's steps."""
         for group in optimizer.param_groups:
-            with _only(optimizer, group):
+            with only(optimizer, group):
                 self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         """At the epoch's last batch, before validation, refit an explainer that is fitted and not trained."""
-        if self.trainer.is_last_batch and isinstance(self.explainer, Refits) and self.explain_weight > 0:
-            with self._stream:
-                self.explainer.refit(self.refit_batches())
+        if self.trainer.is_last_batch and self.explain_weight > 0:
+            self._side.refit(self.refit_batches())
+
+    def on_validation_batch_end(self, outputs: object, batch: object, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Note where student and explainer are, on the first batch."""
+        first = batch_idx == dataloader_idx == 0 and not self.trainer.sanity_checking
+        if first and self.explain_weight > 0 and isinstance(outputs, Signals):
+            self._side.see(outputs)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the explainer tells about itself, and its lag."""
+        if self.explain_weight == 0 or self.trainer.sanity_checking:
+            return
+        self.log_dict({f"val/explainer/{name}": value for name, value in self._side.numbers().items()})
 
     def refit_batches(self) -> Iterator[Mapping[str, Tensor]]:
         """The training data once more, in batches on this device; the loader in use keeps its place."""
@@ -258,29 +236,13 @@ class Joint(Distilled):
             yield as_batch(self.transfer_batch_to_device(batch, self.device, 0))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the place of the explainer's random stream too."""
+        """Keep the places of the random streams, and where the student was, too."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["kdlab_stream"] = self._stream.state_dict()
+        checkpoint["kdlab_explainer"] = self._side.state_dict()
         checkpoint["kdlab_masks"] = self._masks.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on at that place."""
+        """Go on from there."""
         super().on_load_checkpoint(checkpoint)
-        self._stream.load_state_dict(checkpoint["kdlab_stream"])
+        self._side.load_state_dict(checkpoint["kdlab_explainer"], self.device)
         self._masks.load_state_dict(checkpoint["kdlab_masks"])
-
-
-def _once_explained(signals: Signals) -> Tensor:
-    prediction: Tensor = signals["explainer"](signals["inputs"])
-    return prediction
-
-
-@contextmanager
-def _only(optimizer: Optimizer, group: dict[str, Any]) -> Iterator[None]:
-    """The optimiser with one of its parameter groups."""
-    groups = optimizer.param_groups
-    optimizer.param_groups = [group]
-    try:
-        yield
-    finally:
-        optimizer.param_groups = groups

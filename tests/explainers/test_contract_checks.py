@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdlab.explainers.deployed import Deployed
 from kdlab.explainers.input_gradient import InputGradient
 from kdlab.testing.explained import dense
 from kdlab.testing.explainers import (
@@ -16,6 +17,7 @@ from kdlab.testing.explainers import (
     check_target_is_checked,
     check_terms,
 )
+from kdlab.testing.one_call import check_explains_in_one_call
 
 
 class Broken(InputGradient):
@@ -101,6 +103,27 @@ def test_what_is_given_wrongly_is_found(kind: type[InputGradient], message: str)
 def test_a_class_that_there_is_not_must_be_refused() -> None:
     with pytest.raises(AssertionError, match="was taken for 3 classes"):
         check_target_is_checked(Forgiving(dense()), torch.randn(2, 6), 3)
+
+
+class DeploysTwice(InputGradient):
+    """Asks the model again in the one call."""
+
+    def deployed(self) -> nn.Module:
+        return Deployed(nn.Module(), lambda inputs, logits, explained: self.attribute(inputs, explained))
+
+
+class DeploysAnother(InputGradient):
+    """Says something else in the one call."""
+
+    def deployed(self) -> nn.Module:
+        return Deployed(nn.Module(), lambda inputs, logits, explained: torch.zeros_like(inputs))
+
+
+@pytest.mark.parametrize(("kind", "message"), [(DeploysTwice, "ran 2 times"), (DeploysAnother, "not close")])
+def test_a_wrong_explanation_in_one_call_is_found(kind: type[InputGradient], message: str) -> None:
+    model = dense()
+    with pytest.raises(AssertionError, match=message):
+        check_explains_in_one_call(kind(model), model, torch.randn(4, 6))
 
 
 def test_a_learned_one_that_holds_the_model_is_found() -> None:

@@ -26,8 +26,10 @@ from kdlab.explainers.rule_tree import RuleTree
 from kdlab.explainers.selector import Selector
 from kdlab.explainers.smooth_grad import SmoothGrad
 from kdlab.explainers.soft_decision_tree import SoftDecisionTree
+from kdlab.explainers.tree_regularisation import TreeRegularisation
 from kdlab.testing.explained import Attention, Recurrent, conv, dense
 from kdlab.testing.explainers import check_explainer, check_learned, check_target_is_checked, check_terms
+from kdlab.testing.one_call import check_explains_in_one_call
 
 Make = Callable[[nn.Module], Attribution]
 SHAPES = {dense: (6,), conv: (2, 8, 8), Attention: (5, 8), Recurrent: (5, 8)}
@@ -63,7 +65,9 @@ LEARNED: list[tuple[Callable[[], nn.Module], Callable[[nn.Module], Learned]]] = 
     (dense, lambda model: SoftDecisionTree(model, inputs=6, classes=3, depth=3)),
     (dense, lambda model: RuleTree(model, inputs=6, classes=3)),
     (conv, lambda model: RuleTree(model, inputs=128, classes=3)),
+    (dense, lambda model: TreeRegularisation(model, inputs=6, classes=3)),
     (dense, lambda model: AdditiveNetwork(model, inputs=6, classes=3, hidden=4, pairs=[(0, 2), (1, 2)])),
+    (dense, lambda model: AdditiveNetwork(model, inputs=6, classes=3, hidden=4, pairs=[(0, 2)], interactions=2)),
     (Attention, lambda model: AdditiveNetwork(model, inputs=40, classes=3, hidden=4)),
     (dense, lambda model: AmortisedShapley(model, shape=[6], classes=3, hidden=[8])),
     (conv, lambda model: AmortisedShapley(model, shape=[2, 8, 8], classes=3, players=Superpixels(2), average=0.9)),
@@ -90,6 +94,12 @@ def test_keeps_the_contract(model: Callable[[], nn.Module], make: Make) -> None:
 @pytest.mark.parametrize(("model", "make"), CASES)
 def test_refuses_a_class_that_there_is_not(model: Callable[[], nn.Module], make: Make) -> None:
     check_target_is_checked(make(model()), inputs_of(model)[0], classes=3)
+
+
+@pytest.mark.parametrize(("model", "make"), CASES)
+def test_explains_in_one_call_with_the_prediction(model: Callable[[], nn.Module], make: Make) -> None:
+    explained = model()
+    check_explains_in_one_call(make(explained), explained, inputs_of(model)[0])
 
 
 @pytest.mark.parametrize(("model", "make"), CASES)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
 
-from kdlab.explainers.additive_network import AdditiveNetwork, GroupedNet
+from kdlab.explainers.additive_network import AdditiveNetwork
 from kdlab.explainers.base import Attribution, Learned
 from kdlab.explainers.distilled_attribution import DistilledAttribution
+from kdlab.explainers.grouped_net import GroupedNet
 from kdlab.explainers.input_gradient import InputGradient
 from kdlab.explainers.networks import fully_connected
 from kdlab.explainers.neural_surrogate import NeuralSurrogate

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from kdlab.explainers.amortised_shapley import AmortisedShapley
 from kdlab.explainers.exact_shapley import ExactShapley
 from kdlab.explainers.kernel_shap import KernelShap
+from kdlab.explainers.networks import Squares
 from kdlab.explainers.players import (
     Features,
     Groups,
@@ -150,7 +151,6 @@ def test_the_amortised_values_of_a_linear_model_are_learned() -> None:
     wanted = model.weight.detach()[target] * (inputs - baseline)
     error = (explainer.attribute(inputs, target).detach() - wanted).abs().mean() / wanted.abs().mean()
     assert float(error) < 0.1
-    assert explainer.describe()["lag"] == 0.0
     agreement = (explainer.eval()(inputs).argmax(dim=1) == model(inputs).argmax(dim=1)).float().mean()
     assert float(agreement) > 0.9
 
@@ -167,7 +167,7 @@ def test_amortised_values_add_up_to_the_value_function(average: float) -> None:
         torch.testing.assert_close(explainer.attribute(inputs, target).sum(dim=1), change)
 
 
-def test_the_average_follows_the_model_and_tells_its_lag() -> None:
+def test_the_average_follows_the_model() -> None:
     model = nn.Linear(3, 2)
     explainer = AmortisedShapley(model, [3], 2, average=0.75)
     assert explainer.averaged is not None
@@ -176,8 +176,6 @@ def test_the_average_follows_the_model_and_tells_its_lag() -> None:
         model.weight += 1.0
     explainer.terms(torch.ones(4, 3), torch.zeros(3))
     torch.testing.assert_close(explainer.averaged.get_parameter("weight"), before + 0.25)
-    # Each of the three weights lags by 0.75.
-    assert explainer.describe()["lag"] == pytest.approx(3 * 0.75, rel=1e-5)
     assert not any(weight.requires_grad for weight in explainer.averaged.parameters())
 
 
@@ -197,6 +195,21 @@ def test_a_network_of_the_users_own_gives_the_players_values() -> None:
     network = nn.Sequential(nn.Conv2d(2, 3, 2, stride=2), nn.Flatten())
     explainer = AmortisedShapley(conv(), [2, 8, 8], 3, players=Superpixels(2), network=network)
     assert explainer.attribute(torch.randn(2, 2, 8, 8)).shape == (2, 2, 8, 8)
+
+
+def test_squares_are_worth_what_a_layer_over_square_and_image_says() -> None:
+    network = Squares([1, 8, 12], classes=3, size=4, hidden=6)
+    images = torch.randn(2, 1, 8, 12)
+    # The fifth square is the second of the second row: rows 4 to 8, columns 4 to 8, and two pixels around, here or not.
+    around = nn.functional.pad(images, (2, 2, 2, 2))[0, 0, 4:12, 4:12].flatten()
+    wanted = network.worth(network.near(around) + network.whole(images)[0])
+    torch.testing.assert_close(network(images).reshape(2, 6, 3)[0, 4], wanted)
+
+
+@pytest.mark.parametrize(("shape", "size"), [([1, 9, 9], 3), ([1, 8, 8], 16), ([1, 8, 6], 4), ([8, 8], 4)])
+def test_squares_that_do_not_fill_the_image_are_refused(shape: list[int], size: int) -> None:
+    with pytest.raises(ValueError, match="cuts evenly"):
+        Squares(shape, 3, size)
 
 
 def test_arguments_out_of_range_are_refused() -> None:
