@@ -13,3 +13,7 @@ class DivergedError(StageError):
 
 class Interrupted(Exception):
     """Somebody asked the program to stop, by Ctrl-C or SIGTERM; what has been trained is kept."""
+
+
+class GivenUp(Exception):
+    """A training that is not worth going on with; nothing failed."""

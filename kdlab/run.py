@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 
-from kdlab.errors import Interrupted, StageError
+from kdlab.errors import GivenUp, Interrupted, StageError
 from kdlab.experiment import Experiment
 from kdlab.job import Job
 from kdlab.options import Options
@@ -148,7 +148,7 @@ def bring_to_end(
                 else:
                     train(job, lambda: tracker.sync(folder.path), [show, *callbacks])
                 status = "FINISHED"
-            except (Interrupted, KeyboardInterrupt):
+            except (Interrupted, GivenUp, KeyboardInterrupt):
                 status = "KILLED"
                 raise
             finally:

@@ -20,10 +20,11 @@ KILLS = 10
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
-def start(mlruns: Path) -> "subprocess.Popen[str]":
-    """The command as a user types it, with few epochs and two seeds, in a process group of its own."""
-    overrides = ["--seeds", "2", "--set", "trainer.max_epochs=12", "--accelerator", "cpu", "--mlruns", str(mlruns)]
-    command = [sys.executable, "-m", "kdlab", "run", "experiments/digits.yaml", *overrides]
+def start(mlruns: Path, epochs: int) -> "subprocess.Popen[str]":
+    """The command as a user types it, with two seeds and enough epochs for a checkpoint in most stages."""
+    options = ["--seeds", "2", "--accelerator", "cpu", "--mlruns", str(mlruns)]
+    options += ["--set", f"trainer.max_epochs={epochs}", "--set", f"teacher.trainer.max_epochs={epochs}"]
+    command = [sys.executable, "-m", "kdlab", "run", "experiments/digits.yaml", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -48,20 +49,20 @@ def kept(mlruns: Path) -> dict[str, Any]:
 
 def test_a_run_that_is_killed_ten_times_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
     started = time.monotonic()
-    undisturbed = start(tmp_path / "whole")
+    undisturbed = start(tmp_path / "whole", 40)
     said, _ = undisturbed.communicate()
     assert undisturbed.returncode == 0, said
     seconds = time.monotonic() - started
 
     draw = random.Random(0)
     for _ in range(KILLS):
-        process = start(tmp_path / "killed")
+        process = start(tmp_path / "killed", 40)
         try:
             process.communicate(timeout=draw.uniform(0.1, 0.9) * seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
-    last = start(tmp_path / "killed")
+    last = start(tmp_path / "killed", 40)
     said, _ = last.communicate()
     assert last.returncode == 0, said
 
@@ -86,9 +87,10 @@ def check_tracking(database: Path, stages: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_polite_stop_closes_the_runs_and_goes_on_later(tmp_path: Path, number: signal.Signals) -> None:
-    process = start(tmp_path / "mlruns")
+    process = start(tmp_path / "mlruns", 200)
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "mlruns").glob("stages/*/resume.ckpt")) and time.monotonic() < deadline:
+    while not list((tmp_path / "mlruns").glob("stages/*/resume.ckpt")):
+        assert time.monotonic() < deadline, "no stage lasts until its first checkpoint"
         time.sleep(0.2)
     process.send_signal(number)
     said, _ = process.communicate(timeout=120)

@@ -17,9 +17,10 @@ COSTS = {
     "cost/flops": Column("", "FLOPs a prediction", "", "", False, 1, None),
     "cost/bytes": Column("", "Size (kB)", "", "", False, 1e-3, 1),
     "cost/latency_ms": Column("", "Prediction (ms)", "", "", False, 1, 3),
-    "cost/explanation_latency_ms": Column("", "Explanation (ms)", "", "", False, 1, 3),
+    "cost/explanation_ms": Column("", "Explanation (ms)", "", "", False, 1, 3),
+    "cost/explained_ms": Column("", "Prediction and its explainer, one call (ms)", "", "", False, 1, 3),
+    "cost/explanation_ratio": Column("", "Its explainer (predictions)", "", "", False, 1, 2),
     "cost/training_seconds": Column("", "Training (s)", "", "", False, 1, 1),
-    "cost/peak_memory_bytes": Column("", "Peak memory (MB)", "", "", False, 1e-6, 0),
 }
 SECONDS = Column("", "Whole stage (s)", "", "", False, 1, 1)
 WHOLE = Column("", "Steps", "", "", False, 1, None)

@@ -5,9 +5,13 @@ import optuna
 import torch
 from optuna import Trial
 
-from kdlab.errors import DivergedError
+from kdlab.errors import DivergedError, GivenUp
 from kdlab.stage_folder import StageFolder
 from kdlab.sweep.measured import Measured
+
+
+class Pruned(optuna.TrialPruned, GivenUp):
+    """A trial that lags behind: Optuna's word for it, and the run's."""
 
 
 class Pruning(lightning.Callback):
@@ -29,14 +33,14 @@ class Pruning(lightning.Callback):
         """Report, and stop if the trial is far behind; the last epoch is never in vain.
 
         Raises:
-            optuna.TrialPruned: If the trial is given up.
+            Pruned: If the trial is given up.
         """
         if trainer.sanity_checking or self._metric not in trainer.callback_metrics:
             return
         self._report(trainer.current_epoch, float(trainer.callback_metrics[self._metric]))
         last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
         if not last and self._trial.should_prune():
-            raise optuna.TrialPruned(f"given up after epoch {trainer.current_epoch + 1}")
+            raise Pruned(f"given up after epoch {trainer.current_epoch + 1}")
 
     def _report(self, epoch: int, value: float) -> None:
         if epoch not in self._reported and value == value:

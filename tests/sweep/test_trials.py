@@ -180,6 +180,11 @@ def test_a_lagging_trial_is_pruned_and_counts(tmp_path: Path, monkeypatch: pytes
     assert set(states(study)) == {"PRUNED"}
     assert len(study.trials) == 5
     assert study.trials[0].intermediate_values.keys() == {0}
+    fingerprints = {fingerprint for trial in study.trials for fingerprint in trial.user_attrs[STAGES]}
+    store = Store(tmp_path / "mlruns")
+    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
+    runs = [r for r in store.client.search_runs(experiments) if r.data.tags.get("fingerprint") in fingerprints]
+    assert {run.info.status for run in runs if run.data.tags["stage"] == "student"} == {"KILLED"}, "none of them failed"
 
 
 def test_several_objectives_give_a_front_and_a_trade_off(tmp_path: Path) -> None:
