@@ -47,7 +47,7 @@ def draw(job: Job, module: lightning.LightningModule, explainer: Callable[[nn.Mo
 
 @dataclass(frozen=True)
 class _Shown:
-    """The first samples of the test split's probe, what the model says of them, and a title for each."""
+    """Some samples of the test split's probe, what the model says of them, and a title for each."""
 
     inputs: Tensor
     predicted: Tensor
@@ -56,7 +56,10 @@ class _Shown:
 
 def _shown(data: DataModule, model: nn.Module) -> _Shown:
     device = next(model.parameters()).device
-    probe = {name: value[:SAMPLES].to(device) for name, value in data.probe(128, "test").items()}
+    probe = data.probe(128, "test")
+    # A probe stands in the data's order, which may go class by class; so far apart, its samples show several.
+    rows = torch.linspace(0, len(probe["inputs"]) - 1, SAMPLES).long()
+    probe = {name: value[rows].to(device) for name, value in probe.items()}
     with torch.no_grad():
         predicted = model(probe["inputs"]).argmax(dim=1)
     names = data.class_names

@@ -52,7 +52,7 @@ def test_every_make_command_is_a_target_with_known_variables_and_files() -> None
     for command in commands:
         target = command.split()[0]
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), f"make {command}: no target {target}"
-        for variable, value in re.findall(r"([A-Z]+)=(\S+)", command):
+        for variable, value in re.findall(r"([A-Z_]+)=(\S+)", command):
             assert f"$({variable})" in MAKEFILE, f"make {command}: the Makefile knows no {variable}"
             assert variable != "NAME" or (ROOT / "experiments" / f"{value}.yaml").exists(), f"no experiment {value}"
 
