@@ -10,6 +10,7 @@ from rich.console import Console
 from scipy import stats
 
 from kdlab.report.charts import axis
+from kdlab.report.figures import mean_curve
 from kdlab.report.markup import Markup, element, safe
 from kdlab.report.report import Report, report
 from kdlab.report.statistics import compare, estimate, holm, pareto
@@ -278,3 +279,9 @@ def test_an_axis_holds_its_values_between_few_round_ticks(values: list[float]) -
 def test_text_is_escaped_and_markup_is_not() -> None:
     assert element("p", "<b>", Markup("<i></i>"), title='"') == '<p title="&quot;">&lt;b&gt;<i></i></p>'
     assert re.fullmatch(r"&amp;<i></i>", safe("&", Markup("<i></i>")))
+
+
+def test_a_curve_leaves_out_epochs_at_which_a_seed_that_goes_on_has_no_value() -> None:
+    by_epoch = {0: {0: 1.0, 1: 3.0}, 1: {0: 9.0}, 2: {0: 2.0, 1: 4.0}, 3: {1: 6.0}}
+    # Epoch 1 is seed 0's alone although seed 1 goes on; seed 0 ended at epoch 2.
+    assert mean_curve(by_epoch) == [(0, 2.0, 1.0, 3.0), (2, 3.0, 2.0, 4.0), (3, 6.0, 6.0, 6.0)]

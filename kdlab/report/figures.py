@@ -63,11 +63,18 @@ def _curves(stage: Stage) -> dict[str, Curve]:
                 value = line["metrics"][key]
                 if value is not None and abs(value) < float("inf"):
                     values.setdefault(key, {}).setdefault(int(line["epoch"]), {})[use.seed] = value
-    return {key: _thinned(by_epoch) for key, by_epoch in values.items()}
+    return {key: mean_curve(by_epoch) for key, by_epoch in values.items()}
 
 
-def _thinned(by_epoch: Mapping[int, Mapping[int, float]]) -> Curve:
-    epochs = sorted(by_epoch)
+def mean_curve(by_epoch: Mapping[int, Mapping[int, float]]) -> Curve:
+    """Return the points at which no seed is missing that goes on: a mean of others would jump up and down there.
+
+    Explanations are scored at a seed's chosen epoch too, which is another one for each seed.
+    """
+    ends: dict[int, int] = {}
+    for epoch, values in by_epoch.items():
+        ends |= {seed: max(epoch, ends.get(seed, epoch)) for seed in values}
+    epochs = [e for e in sorted(by_epoch) if all(s in by_epoch[e] for s, end in ends.items() if end >= e)]
     kept = epochs[:: max(1, len(epochs) // POINTS)]
     found = [(epoch, list(by_epoch[epoch].values())) for epoch in kept]
     return [(epoch, sum(values) / len(values), min(values), max(values)) for epoch, values in found]
