@@ -34,12 +34,31 @@ def comparison_link(base: str, execution: str, experiments: Sequence[str], metri
     Raises:
         ValueError: If there is no experiment.
     """
+    return _page(base, f"tags.executions LIKE '%{execution}%'", experiments, metric)
+
+
+def trials_link(base: str, sweep: str, experiments: Sequence[str], objective: str) -> str:
+    """Return the address of MLflow's page with the charts of a sweep's trials, the highest objective first.
+
+    Args:
+        base: Address of the server.
+        sweep: The study's name.
+        experiments: Ids of the experiments in which its runs are.
+        objective: The metric of the trials to sort by, such as ``objective/accuracy``.
+
+    Raises:
+        ValueError: If there is no experiment.
+    """
+    return _page(base, f"tags.sweep = '{sweep}' AND tags.kind = 'trial'", experiments, objective)
+
+
+def _page(base: str, wanted: str, experiments: Sequence[str], metric: str) -> str:
     if not experiments:
         raise ValueError("no experiment to compare runs of")
     ids = ",".join(f'"{identity}"' for identity in experiments)
     several = f"compare-experiments/s?experiments={quote(f'[{ids}]')}&"
     page = several if len(experiments) > 1 else f"experiments/{experiments[0]}/runs?"
-    search = quote(f"tags.executions LIKE '%{execution}%'", safe="")
+    search = quote(wanted, safe="")
     order = quote(f"metrics.`{metric}`", safe="")
     return f"{base.rstrip('/')}/#/{page}searchFilter={search}&orderByKey={order}&orderByAsc=false&{CHARTS}"
 
@@ -52,13 +71,22 @@ def runs_of(mlruns: Path, record: Record, key: str) -> tuple[list[str], list[str
 
 
 def newest_link(mlruns: Path, base: str, key: str = LOCAL) -> str | None:
-    """Return the comparison link of the newest execution that the store knows, None if it knows none."""
+    """Return the link to the newest execution that the store knows, None if it knows none.
+
+    A trial's is that of all trials of its sweep: it has no test of its own to be compared by.
+    """
     records = [read_json(path) for path in (mlruns / "tracking").glob("*.json")]
     begun = [record for record in records if record is not None and "execution" in record]
     for record in sorted(begun, key=lambda record: int(record["started"]), reverse=True):
         experiments, _ = runs_of(mlruns, record, key)
-        if experiments:
+        if not experiments:
+            continue
+        sweep = record["tags"].get("sweep")
+        if sweep is None:
             return comparison_link(base, str(record["execution"]), experiments)
+        trials = [other for other in begun if other["tags"].get("sweep") == sweep]
+        objectives = [name for trial in trials for name in trial["metrics"] if name.startswith("objective/")]
+        return trials_link(base, str(sweep), experiments, objectives[0] if objectives else "test/accuracy")
     return None
 
 

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
-from kdlab.tracking.server import comparison_link, ui
-from tests.stage_folders import begin_stage, complete_stage, log_epoch
+from kdlab.tracking.server import comparison_link, newest_link, ui
+from kdlab.tracking.store import LOCAL
+from tests.stage_folders import begin_stage, complete_stage, log_epoch, write
 from tests.tracking.reading import files, history, stage_runs, tracked
 
 
@@ -19,6 +21,24 @@ def test_the_link_sorts_by_accuracy_so_that_the_runs_lie_flat() -> None:
     assert "orderByKey=metrics.%60test%2Faccuracy%60&orderByAsc=false&compareRunsMode=CHART" in link
     with pytest.raises(ValueError, match="no experiment"):
         comparison_link("http://127.0.0.1:5000", "run1", [])
+
+
+def test_the_newest_trial_leads_to_all_trials_of_its_sweep(tmp_path: Path) -> None:
+    folder = begin_stage(tmp_path)
+    write(folder / "tracking.json", {LOCAL: {"experiment_id": "7", "run_id": "r"}})
+    known = {"folders": [folder.name], "tags": {}, "metrics": {}}
+    trial = known | {"tags": {"sweep": "study"}}
+    write(tmp_path / "tracking" / "a.json", known | {"execution": "run", "started": 1})
+    write(
+        tmp_path / "tracking" / "b.json", trial | {"execution": "t0", "started": 2, "metrics": {"objective/size": 1.0}}
+    )
+    write(tmp_path / "tracking" / "c.json", trial | {"execution": "t1", "started": 3})
+    link = unquote(str(newest_link(tmp_path, "http://here")))
+    assert link.startswith("http://here/#/experiments/7/runs?searchFilter=tags.sweep = 'study' AND tags.kind = 'trial'")
+    assert "orderByKey=metrics.`objective/size`" in link
+    (tmp_path / "tracking" / "b.json").unlink()
+    (tmp_path / "tracking" / "c.json").unlink()
+    assert "tags.executions LIKE '%run%'" in unquote(str(newest_link(tmp_path, "http://here")))
 
 
 def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
