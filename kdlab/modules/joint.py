@@ -149,7 +149,7 @@ class Joint(Distilled):
             {"explainer": self.explainer},
             {
                 "explainer_logits": lambda signals: self.explainer(signals["inputs"]),
-                "explainer_attributions": lambda signals: self.explainer.attribute(  # type: ignore[operator]
+                "explainer_attributions": lambda signals: self.explainer.attribute(  # type: ignore[operator]  # asked for of those that have it
                     signals["inputs"], signals["explained"]
                 ),
             },

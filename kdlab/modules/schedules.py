@@ -13,7 +13,29 @@ class Schedule(Protocol):
         ...
 
 
-class LinearWarmUp:
+class _Rise:
+    """What all rises have: how far they have come, in (0, 1]."""
+
+    def __init__(self, epochs: int, start: float = 0.0) -> None:
+        self.epochs, self.start = _checked(epochs, start)
+
+    def passed(self, epoch: int) -> float:
+        """Return the share of the rise that lies behind at this epoch's end."""
+        return min((epoch + 1) / self.epochs, 1.0)
+
+
+class _Fall:
+    """What all falls have: how far they have come, in [0, 1]."""
+
+    def __init__(self, epochs: int, end: float = 0.0, after: int = 0) -> None:
+        (self.epochs, self.end), self.after = _checked(epochs, end), _not_negative(after)
+
+    def passed(self, epoch: int) -> float:
+        """Return the share of the fall that lies behind at this epoch's start."""
+        return min(max(epoch - self.after, 0) / self.epochs, 1.0)
+
+
+class LinearWarmUp(_Rise):
     """Rise in equal steps: ``start + (1 - start) * min((epoch + 1) / epochs, 1)``.
 
     With ``start`` 0 the first epoch has ``1 / epochs`` and the last of the warm-up 1, as decoupled distillation (Zhao
@@ -27,15 +49,12 @@ class LinearWarmUp:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, epochs: int, start: float = 0.0) -> None:
-        self.epochs, self.start = _checked(epochs, start)
-
     def factor(self, epoch: int) -> float:
         """Return the factor, in (start, 1]."""
-        return self.start + (1 - self.start) * min((epoch + 1) / self.epochs, 1.0)
+        return self.start + (1 - self.start) * self.passed(epoch)
 
 
-class CosineWarmUp:
+class CosineWarmUp(_Rise):
     """Rise slowly, then fast, then slowly: ``start + (1 - start) * (1 - cos(pi * min((epoch + 1) / epochs, 1))) / 2``.
 
     Args:
@@ -46,15 +65,12 @@ class CosineWarmUp:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, epochs: int, start: float = 0.0) -> None:
-        self.epochs, self.start = _checked(epochs, start)
-
     def factor(self, epoch: int) -> float:
         """Return the factor, in (start, 1]."""
-        return self.start + (1 - self.start) * (1 - cos(pi * min((epoch + 1) / self.epochs, 1.0))) / 2
+        return self.start + (1 - self.start) * (1 - cos(pi * self.passed(epoch))) / 2
 
 
-class LinearDecay:
+class LinearDecay(_Fall):
     """Fall in equal steps: ``1 - (1 - end) * min(max(epoch - after, 0) / epochs, 1)``.
 
     Args:
@@ -66,15 +82,12 @@ class LinearDecay:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, epochs: int, end: float = 0.0, after: int = 0) -> None:
-        (self.epochs, self.end), self.after = _checked(epochs, end), _not_negative(after)
-
     def factor(self, epoch: int) -> float:
         """Return the factor, in [end, 1]."""
-        return 1 - (1 - self.end) * min(max(epoch - self.after, 0) / self.epochs, 1.0)
+        return 1 - (1 - self.end) * self.passed(epoch)
 
 
-class CosineDecay:
+class CosineDecay(_Fall):
     """Fall slowly, then fast, then slowly: ``end + (1 - end) * (1 + cos(pi * t)) / 2``, t as in ``LinearDecay``.
 
     Args:
@@ -86,13 +99,9 @@ class CosineDecay:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, epochs: int, end: float = 0.0, after: int = 0) -> None:
-        (self.epochs, self.end), self.after = _checked(epochs, end), _not_negative(after)
-
     def factor(self, epoch: int) -> float:
         """Return the factor, in [end, 1]."""
-        passed = min(max(epoch - self.after, 0) / self.epochs, 1.0)
-        return self.end + (1 - self.end) * (1 + cos(pi * passed)) / 2
+        return self.end + (1 - self.end) * (1 + cos(pi * self.passed(epoch))) / 2
 
 
 class Steps:

@@ -10,8 +10,9 @@ from optuna.distributions import CategoricalDistribution
 
 from kdlab.configuration.document import Document, load
 from kdlab.configuration.errors import ConfigurationError, listing, suggestion
+from kdlab.configuration.expected import count, known_keys
 from kdlab.experiment import Experiment, read
-from kdlab.sweep.entries import known_keys, search_space
+from kdlab.sweep.entries import search_space
 from kdlab.sweep.goals import constraints, objectives
 from kdlab.sweep.measured import Constraint, Objective
 from kdlab.sweep.samplers import Made, pruner, sampler
@@ -103,7 +104,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
     sweep = Sweep(
         document.path, document.path.name.removesuffix(ENDING), file, base, experiment, space, wanted, bounds,
         sampler(document, len(wanted), space.conditional), pruner(document, len(wanted), 0), (),
-        _count(document, "trials", content.get("trials", 40)), quick,
+        count(document, ("trials",), content.get("trials", 40), 1), quick,
     )  # fmt: skip
     epochs = int(experiment.trainer_arguments(sweep.stages[-1]).get("max_epochs") or 0)
     sweep = replace(sweep, space=_classes_first(sweep), pruner=pruner(document, len(wanted), epochs))
@@ -153,12 +154,6 @@ def _seeds(document: Document, experiment: Experiment) -> list[int]:
     if seeds > len(experiment.seeds):
         raise document.error(("seeds",), f"the experiment has {len(experiment.seeds)} seeds, {seeds} are asked for")
     return experiment.seeds[:seeds]
-
-
-def _count(document: Document, key: str, value: Any) -> int:  # noqa: ANN401  any YAML
-    if type(value) is not int or value < 1:
-        raise document.error((key,), f"expected a whole number of at least 1, got {value!r}")
-    return value
 
 
 def _classes_first(sweep: Sweep) -> Space:

@@ -10,6 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from kdlab.configuration.document import Document, Keys
 from kdlab.configuration.errors import listing, suggestion
+from kdlab.configuration.expected import known_keys
 from kdlab.sweep.space import Distribution, Entry, Scalar, Space
 
 NAME = re.compile(r"[A-Za-z][\w.-]*")
@@ -38,16 +39,6 @@ def search_space(document: Document) -> Space:
         when = _when(document, (*keys, "when"), given.get("when") or {}, entries)
         entries[str(name)] = Entry(str(name), _sets(document, keys, given), distribution, when, stands_for)
     return Space(tuple(entries.values()))
-
-
-def known_keys(document: Document, keys: Keys, value: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
-    """Refuse a key that has no meaning."""
-    for key in value:
-        if key not in known:
-            raise document.error(
-                (*keys, str(key)),
-                f"{what} has no key {str(key)!r}{suggestion(str(key), known)}; it has {listing(known)}",
-            )
 
 
 def _sets(document: Document, keys: Keys, given: Mapping[str, Any]) -> tuple[str, ...]:

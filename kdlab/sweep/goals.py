@@ -5,8 +5,8 @@ from typing import Any
 
 from kdlab.configuration.document import Document, Keys
 from kdlab.configuration.errors import listing, suggestion
+from kdlab.configuration.expected import known_keys
 from kdlab.experiment import Experiment
-from kdlab.sweep.entries import known_keys
 from kdlab.sweep.measured import PARAMETERS, SECONDS, Constraint, Measured, Objective
 
 OBJECTIVE = ("stage", "metric", "direction")

@@ -1,7 +1,5 @@
 """Several processes on the stages and seeds of one run: it trains from the plan's start, assistants from its end."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from kdlab.options import Options
 from kdlab.run import describe, terminable
 from kdlab.scoring import test
 from kdlab.sweep.machine import Machine
+from kdlab.sweep.processes import child
 from kdlab.training import train
 from kdlab.workshop import Planned, Workshop, plans
 
@@ -34,17 +33,9 @@ def assisted(command: Sequence[str], machine: Machine, logs: Path) -> Iterator[N
     assistants = []
     try:
         for index in range(1, machine.workers):
-            with (logs / f"assistant-{index}.log").open("wb") as output:
-                assistants.append(
-                    subprocess.Popen(
-                        [sys.executable, "-m", *command],
-                        stdin=subprocess.PIPE,  # closed when this process dies, however it dies
-                        stdout=output,
-                        stderr=subprocess.STDOUT,
-                        env=machine.environment(index),
-                        start_new_session=True,
-                    )
-                )
+            log = logs / f"assistant-{index}.log"
+            log.write_bytes(b"")  # that of an earlier run says nothing of this one
+            assistants.append(child(command, log, machine.environment(index)))
         yield
     finally:
         for assistant in assistants:

@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -193,16 +193,11 @@ def _dead(trial: FrozenTrial, place: StudyPlace) -> bool:
     file = place.folder / f"alive-{worker}.lock"
     if not worker.startswith(f"{socket.gethostname()}-") or not file.exists():
         return False
-    lock = FileLock(file, timeout=0)
     try:
-        lock.acquire()
+        with FileLock(file, timeout=0):
+            return True
     except Timeout:
         return False
-    lock.release()
-    return True
-
-
-Claimed = Callable[[], None]
 
 
 @contextmanager

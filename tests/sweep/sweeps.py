@@ -4,11 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from optuna import Study
 
 from kdlab.options import Options
+from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import Sweep, read_sweep
 from kdlab.sweep.places import StudyPlace, place_of
-from kdlab.sweep.trial import options_for
+from kdlab.sweep.study import join
+from kdlab.sweep.tracking import SweepRun
+from kdlab.sweep.trial import Trials, options_for, sweep_name
+from kdlab.sweep.worker import Target, work
 from tests.experiments import written
 
 ACCURACY = {"stage": "student", "metric": "val/accuracy", "direction": "maximize"}
@@ -41,3 +46,15 @@ def opened(folder: Path, **changes: Any) -> tuple[Sweep, StudyPlace, Options]:
     sweep = read_sweep(sweep_file(folder, **changes))
     place = place_of("made_up", None, folder / "mlruns")
     return sweep, place, options_for(place.mlruns, "cpu", sweep.stages, False)
+
+
+def swept(folder: Path, trials: int, keep: int | None = None, **changes: Any) -> Study:
+    sweep, place, options = opened(folder, **changes)
+    study = join(sweep, place, check_sweep(sweep, options))
+    parent = SweepRun(place, sweep_name(sweep)).open()
+    work(sweep, place, Trials(sweep, place, options, parent), Target(trials, keep=keep))
+    return study
+
+
+def states(study: Study) -> list[str]:
+    return [trial.state.name for trial in study.get_trials(deepcopy=False)]

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # trials
 @pytest.fixture(autouse=True)
 def no_store_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow is away: making its database takes seconds."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/nowhere/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/no-such-folder/mlflow.db")
 
 
 def joined(folder: Path) -> tuple[Sweep, StudyPlace, Options, Study]:

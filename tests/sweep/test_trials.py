@@ -1,17 +1,12 @@
-"""Trials: what they share, what they record, and how they end."""
+"""Trials: what they share, what they record, and what is left of them."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from optuna import Study
-from optuna.trial import TrialState
 
 from kdlab.__main__ import main
 from kdlab.configuration.errors import ConfigurationError
-from kdlab.errors import Interrupted
 from kdlab.experiment import read
 from kdlab.options import Options
 from kdlab.stage_folder import StageFolder
@@ -19,39 +14,17 @@ from kdlab.sweep.best import finalists, write_best
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.leftovers import leftovers
 from kdlab.sweep.page import summary, write_page
-from kdlab.sweep.pruning import Pruning
 from kdlab.sweep.ranking import front, ranked
-from kdlab.sweep.study import REASON, STAGES, bury, claiming, feasible, join
-from kdlab.sweep.tracking import SweepRun
-from kdlab.sweep.trial import Trials, out_of_memory, sweep_name
-from kdlab.sweep.worker import Target, work
+from kdlab.sweep.study import STAGES, feasible, join
 from kdlab.tracking.store import Store
 from kdlab.workshop import plan
-from tests.sweep.sweeps import ACCURACY, AGREEMENT, SIZE, opened
+from tests.sweep.sweeps import ACCURACY, AGREEMENT, SIZE, opened, states, swept
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One MLflow database for all: making one takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}")
-        yield
-
-
-def swept(folder: Path, trials: int, keep: int | None = None, **changes: Any) -> Study:
-    sweep, place, options = opened(folder, **changes)
-    study = join(sweep, place, check_sweep(sweep, options))
-    parent = SweepRun(place, sweep_name(sweep)).open()
-    work(sweep, place, Trials(sweep, place, options, parent), Target(trials, keep=keep))
-    return study
-
-
-def states(study: Study) -> list[str]:
-    return [trial.state.name for trial in study.get_trials(deepcopy=False)]
+pytestmark = pytest.mark.usefixtures("one_store")
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Study]:
+def first(one_store: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Study]:
     folder = tmp_path_factory.mktemp("sweep")
     return folder, swept(folder, 4)
 
@@ -128,65 +101,6 @@ def test_the_page_has_every_figure_and_needs_no_network(first: tuple[Path, Study
     assert "Best: trial" in summary(sweep, study)
 
 
-def test_a_trial_that_diverges_is_recorded_and_the_sweep_goes_on(tmp_path: Path) -> None:
-    rate = 1e30
-    search = {"rate": {"sets": "student.optimizer.lr", "choices": [0.01, rate]}}
-    study = swept(tmp_path, 2, search=search, start=[{"rate": rate}])
-    failed = [trial for trial in study.trials if trial.state == TrialState.FAIL]
-    assert failed
-    assert "diverged" in failed[0].user_attrs[REASON]
-    assert sum(trial.state == TrialState.COMPLETE for trial in study.trials) == 2
-
-
-def test_no_memory_left_is_recorded_and_the_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    report, calls = Pruning._report, []
-
-    def first_one_fails(self: Pruning, epoch: int, value: float) -> None:
-        calls.append(epoch)
-        if len(calls) == 1:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        report(self, epoch, value)
-
-    monkeypatch.setattr(Pruning, "_report", first_one_fails)
-    study = swept(tmp_path, 1)
-    assert states(study)[0] == "FAIL"
-    assert study.trials[0].user_attrs[REASON] == "out of memory"
-    assert states(study)[1] == "COMPLETE"
-
-
-def test_a_wrong_configuration_stops_the_sweep_at_once(tmp_path: Path) -> None:
-    sweep, place, options = opened(tmp_path)
-    join(sweep, place, {})
-    sweep.file.write_text(sweep.file.read_text().replace("alpha: 1.0", "alhpa: 1.0"))
-    with pytest.raises(ConfigurationError, match="no argument 'alhpa'"):
-        work(sweep, place, Trials(sweep, place, options), Target(4))
-
-
-def test_a_sweep_that_only_fails_ends(tmp_path: Path) -> None:
-    search = {"rate": {"sets": "student.optimizer.lr", "float": [1e30, 2e30]}}
-    sweep, place, options = opened(tmp_path, search=search)
-    join(sweep, place, {})
-    with pytest.raises(ConfigurationError, match="the last 10 trials failed, the last one: diverged"):
-        work(sweep, place, Trials(sweep, place, options), Target(4))
-
-
-def test_a_lagging_trial_is_pruned_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = swept(
-        tmp_path,
-        5,
-        pruner={"class_path": "ThresholdPruner", "init_args": {"lower": 0.9999}},
-        search={"rate": {"sets": "student.optimizer.lr", "float": [1e-7, 1e-6]}},
-    )
-    assert set(states(study)) == {"PRUNED"}
-    assert len(study.trials) == 5
-    assert study.trials[0].intermediate_values.keys() == {0}
-    fingerprints = {fingerprint for trial in study.trials for fingerprint in trial.user_attrs[STAGES]}
-    store = Store(tmp_path / "mlruns")
-    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
-    runs = [r for r in store.client.search_runs(experiments) if r.data.tags.get("fingerprint") in fingerprints]
-    assert {run.info.status for run in runs if run.data.tags["stage"] == "student"} == {"KILLED"}, "none of them failed"
-
-
 def test_several_objectives_give_a_front_and_a_trade_off(tmp_path: Path) -> None:
     search = {"width": {"sets": "student.model.hidden", "choices": {"2": [2], "4": [4], "8": [8], "32": [32]}}}
     objectives = {"agreement": AGREEMENT, "parameters": SIZE}
@@ -226,35 +140,6 @@ def test_a_trial_is_averaged_over_seeds(tmp_path: Path) -> None:
     assert study.trials[0].value == pytest.approx(sum(values) / 2)
 
 
-def test_a_stopped_trial_is_queued_with_the_same_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = Pruning._report
-
-    def stops(self: Pruning, epoch: int, value: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Pruning, "_report", stops)
-    with pytest.raises(Interrupted):
-        swept(tmp_path, 2)
-    monkeypatch.setattr(Pruning, "_report", report)
-    study = swept(tmp_path, 2)
-    assert states(study) == ["FAIL", "COMPLETE", "COMPLETE"]
-    assert study.trials[1].params == study.trials[0].params
-
-
-@pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # asked for by hand here, to leave it as a kill would
-def test_a_dead_workers_trial_is_failed_and_tried_once_more(tmp_path: Path) -> None:
-    sweep, place, options = opened(tmp_path)
-    study = join(sweep, place, check_sweep(sweep, options))
-    for expected in (2, 2):
-        trial = study.ask()
-        values = sweep.space.suggest(trial)
-        with claiming(place):
-            bury(study, place)  # a running trial that no worker has signed
-        assert len(study.trials) == expected
-        assert values == {"temperature": 2.0, "alpha": 1.0}
-    assert states(study) == ["FAIL", "FAIL"]
-
-
 def test_stages_of_lesser_trials_are_freed_and_the_best_ones_kept(tmp_path: Path) -> None:
     study = swept(tmp_path, 4, keep=1)
     folders = {path.name for path in (tmp_path / "mlruns" / "stages").iterdir() if path.is_dir()}
@@ -276,13 +161,6 @@ def test_clean_shows_what_nothing_finished_refers_to(
     (one,) = leftovers(mlruns, trials=False, caches=False)
     assert one.free() == 10
     assert not stray.exists()
-
-
-def test_memory_is_recognised_behind_other_errors() -> None:
-    error = ConfigurationError("stage 'student': something")
-    error.__cause__ = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
-    assert out_of_memory(error)
-    assert not out_of_memory(RuntimeError("shapes differ"))
 
 
 def test_the_commands_on_a_study_work(
