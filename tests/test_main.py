@@ -200,4 +200,16 @@ def test_a_list_names_what_can_stand_alone_and_not_what_serves_it(capsys: pytest
     main(["list"])
     names = set(re.findall(r"^  (\w+)\(", capsys.readouterr().out, re.MULTILINE))
     assert {"SoftTargets", "Standardised", "Digits", "ConvNet", "MaxSensitivity", "DeletionAUC", "GradCam"} <= names
-    assert not names & {"Projector", "TensorLoader", "ResidualBlock", "PerSample", "Removal", "Learned", "Means"}
+    assert {"RuleTree", "TreeRegularisation", "CosineDecay"} <= names, "a class that another one builds on is left out"
+    assert not names & {
+        "Projector",
+        "TensorLoader",
+        "ResidualBlock",
+        "PerSample",
+        "Removal",
+        "Learned",
+        "Means",
+        "Deployed",
+        "PairNets",
+        "_Fall",
+    }

@@ -38,7 +38,9 @@ def _stands_alone(kind: str, source: ClassSource, nodes: dict[str, ast.ClassDef]
     if names is None:
         return "loss: nn.Module" in source.arguments  # it asks for what the loss inside asks for
     if kind == "explainers":
-        return bool(source.arguments) and source.arguments[0].startswith("model") and source.name not in bases
+        # A base that leaves the prediction to others is no explainer; one that predicts is, whoever builds on it.
+        unfinished = source.name in bases and _asked(source.name, "forward", nodes) is None
+        return bool(source.arguments) and source.arguments[0].startswith("model") and not unfinished
     return names <= set(VOCABULARY) and (kind == "losses" or source.name not in bases or _directed(nodes[source.name]))
 
 
