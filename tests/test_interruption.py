@@ -1,6 +1,7 @@
 import os
 import signal
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -53,3 +54,57 @@ def test_another_thread_is_left_alone() -> None:
     thread.start()
     thread.join()
     assert found == [before]
+
+
+def test_a_stop_is_not_lost_in_an_error_that_somebody_catches() -> None:
+    heard: list[str] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("stop"))
+    try:
+        with suppress(ValueError), held_back():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ValueError("inside")
+        assert heard == ["stop"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_part_inside_may_be_stopped() -> None:
+    heard: list[str] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("stop"))
+    try:
+        with held_back() as stops:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not heard
+            with stops.let_through():
+                assert heard == ["stop"]
+                os.kill(os.getpid(), signal.SIGTERM)
+                assert len(heard) == 2
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert len(heard) == 2
+        assert len(heard) == 3
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_stop_that_waits_for_another_waits_for_both() -> None:
+    heard: list[str] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("stop"))
+    try:
+        with held_back():
+            with held_back():
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert not heard
+        assert heard == ["stop"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_second_stop_does_not_wait_however_deep_it_is_held() -> None:
+    def stopped_twice() -> None:
+        with held_back(), held_back():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("the second one was held back too")
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped_twice()

@@ -195,7 +195,8 @@ def dashboard(asked: argparse.Namespace) -> None:
 
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise ConfigurationError("the dashboard needs a package: pip install 'kdlab[dashboard]'")
-    from kdlab.sweep.places import open_storage, place_of
+    from kdlab.sweep.places import place_of
+    from kdlab.sweep.storage import open_storage
 
     place = place_of(asked.study or asked.file.name.split(".")[0], asked.storage, asked.mlruns)
     open_storage(place)

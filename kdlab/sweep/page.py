@@ -13,8 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 from kdlab.report.markup import Markup, element, table
 from kdlab.report.style import STYLE
 from kdlab.sweep.definition import Sweep
-from kdlab.sweep.places import StudyPlace, quiet
+from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.ranking import front, ranked
+from kdlab.sweep.storage import quiet
 from kdlab.sweep.study import EXECUTION, REASON, feasible
 
 if TYPE_CHECKING:

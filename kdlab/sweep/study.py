@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 from kdlab.configuration.errors import ConfigurationError, listing
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.measured import Measured
-from kdlab.sweep.places import GRACE, RETRIES, StudyPlace, open_storage, quiet
+from kdlab.sweep.places import StudyPlace
+from kdlab.sweep.storage import GRACE, RETRIES, open_storage, quiet
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 #: What a trial says of itself in its user attributes.

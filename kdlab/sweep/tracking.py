@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial
 
+from kdlab.interruption import held_back
 from kdlab.stage_folder import Record, read_json, write_json
 from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.study import EXECUTION, new_worker
@@ -37,6 +38,7 @@ class SweepRun:
         self.id: str | None = None
         self._alive = FileLock(place.folder / f"{new_worker()}.launched", timeout=0)
 
+    @held_back()
     def open(self) -> str | None:
         """Find the run, or make it; its id."""
         close_abandoned(self.place.mlruns)
@@ -65,6 +67,7 @@ class SweepRun:
             )
         return self.id
 
+    @held_back()
     def close(
         self,
         status: str,
@@ -115,6 +118,7 @@ class SweepRun:
             store.client.set_tag(run_id, "best", "true")
 
 
+@held_back()
 def close_abandoned(mlruns: Path) -> None:
     """Close the runs of sweeps whose launchers of this machine are dead, unless another one works at them.
 

@@ -14,10 +14,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from kdlab.errors import Interrupted, StageError
+from kdlab.interruption import Held, held_back
 from kdlab.run import terminable
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.keeping import free_lesser
-from kdlab.sweep.places import StudyPlace, open_storage, quiet
+from kdlab.sweep.places import StudyPlace
+from kdlab.sweep.storage import open_storage, quiet
 from kdlab.sweep.study import (
     CONTINUES,
     FINISHED,
@@ -92,8 +94,11 @@ def seed_of(study: Study, worker: str) -> int:
 
 
 def _one(study: Study, sweep: Sweep, place: StudyPlace, trials: Trials, target: Target, name: str) -> bool:
-    """Run a trial if one is left to be had; whether there may be more to do."""
-    with claiming(place) as claim:
+    """Run a trial if one is left to be had; whether there may be more to do.
+
+    A stop comes through while the trial runs; it waits where Optuna begins a trial or writes how it ended.
+    """
+    with claiming(place) as claim, held_back() as stops:
         bury(study, place)
         check_for_progress(study)
         by_state = counts(study)
@@ -103,7 +108,7 @@ def _one(study: Study, sweep: Sweep, place: StudyPlace, trials: Trials, target: 
         if target.trials is None or done + by_state[TrialState.RUNNING] < target.trials:
             with quiet():
                 study.optimize(
-                    lambda trial: _objective(trial, sweep, trials, target, claim, name),
+                    lambda trial: _objective(trial, sweep, trials, target, Claimed(claim, stops, name)),
                     n_trials=1,
                     catch=(TrialFailedError,),
                 )
@@ -114,15 +119,31 @@ def _one(study: Study, sweep: Sweep, place: StudyPlace, trials: Trials, target: 
     return True
 
 
-def _objective(trial: Trial, sweep: Sweep, trials: Trials, target: Target, claim: FileLock, name: str) -> list[float]:
-    """One trial; the claim is given back as soon as the trial is known to run here."""
+@dataclass(frozen=True)
+class Claimed:
+    """What a worker holds while it begins a trial.
+
+    Args:
+        lock: kept until the trial is known to run here.
+        stops: Ctrl-C and SIGTERM, which wait.
+        worker: who has it.
+    """
+
+    lock: FileLock
+    stops: Held
+    worker: str
+
+
+def _objective(trial: Trial, sweep: Sweep, trials: Trials, target: Target, claimed: Claimed) -> list[float]:
+    """One trial; the lock is given back as soon as the trial is known to run here."""
     try:
-        trial.set_user_attr(WORKER, name)
+        trial.set_user_attr(WORKER, claimed.worker)
         _check_needed(trial, target)
-        claim.release()
+        claimed.lock.release()
         values = sweep.space.suggest(trial)
         try:
-            return trials.values(trial, values)
+            with claimed.stops.let_through():
+                return trials.values(trial, values)
         except (Interrupted, KeyboardInterrupt) as stop:
             trial.set_user_attr(REASON, STOPPED)
             stages = trial.user_attrs.get(STAGES, [])

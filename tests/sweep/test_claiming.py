@@ -13,7 +13,8 @@ from kdlab.options import Options
 from kdlab.sweep import worker
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import Sweep
-from kdlab.sweep.places import StudyPlace, open_storage, place_of
+from kdlab.sweep.places import StudyPlace, place_of
+from kdlab.sweep.storage import open_storage
 from kdlab.sweep.study import REASON, SURPLUS, is_surplus, join
 from kdlab.sweep.trial import Trials
 from kdlab.sweep.worker import Target, work

@@ -10,7 +10,8 @@ from kdlab.configuration.errors import ConfigurationError
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import found, read_sweep
 from kdlab.sweep.launcher import arguments
-from kdlab.sweep.places import open_storage, place_of
+from kdlab.sweep.places import place_of
+from kdlab.sweep.storage import open_storage
 from tests.sweep.sweeps import ACCURACY, AGREEMENT, content, opened, sweep_file
 
 ALPHA = {"sets": "student.alpha", "float": [0.1, 2.0]}

@@ -18,7 +18,8 @@ from optuna.trial import TrialState
 
 from kdlab.stage_folder import StageFolder
 from kdlab.sweep.machine import Machine, cores, shared
-from kdlab.sweep.places import open_storage, place_of
+from kdlab.sweep.places import place_of
+from kdlab.sweep.storage import open_storage
 from kdlab.sweep.study import EXECUTION, STAGES, WORKER
 from tests.experiments import written
 from tests.sweep.sweeps import sweep_file
