@@ -151,7 +151,11 @@ class Job:
         compared = {name for name, m in own.items() if any(n.startswith("teacher") for n in m.ask.needed.values())}
         # A stage that is compared with no teacher leaves those out, as it does with the standard ones.
         measures |= {name: m for name, m in own.items() if self.reference is not None or name not in compared}
-        return Evaluate(measures, explainer, self.experiment.probe, teacher=self.reference, every=self.experiment.every)
+        every = self.experiment.every
+        chosen_by = monitored(self.experiment.stages[self.stage].monitor, measures)
+        if every is None and chosen_by is not None and chosen_by.explaining:
+            every = 1  # an epoch is chosen among all
+        return Evaluate(measures, explainer, self.experiment.probe, teacher=self.reference, every=every)
 
 
 def trained_module(job: Job) -> lightning.LightningModule:
@@ -206,16 +210,21 @@ def classes_of(data: lightning.LightningDataModule, module: lightning.LightningM
         return int(module.eval()(first_batch(data)["inputs"][:1]).shape[1])
 
 
+def monitored(monitor: str, measures: Mapping[str, Measure]) -> Measure | None:
+    """The measure by which an epoch is chosen, None if there is none of that name at validation."""
+    name = monitor.removeprefix("val/")
+    # One with several values is logged under its name and theirs.
+    measure = measures.get(name) or measures.get(name.rpartition("/")[0])
+    return None if measure is None or measure.at_test else measure
+
+
 def direction(monitor: str, evaluate: Evaluate) -> bool:
     """Whether the monitored metric is better when higher, which the metric itself declares."""
-    name = monitor.removeprefix("val/")
-    logged = {other: measure for other, measure in evaluate.measures.items() if not measure.at_test}
-    # A metric with several values is logged under its name and theirs.
-    measure: Measure | None = logged.get(name) or logged.get(name.rpartition("/")[0])
+    measure = monitored(monitor, evaluate.measures)
     if measure is None:
-        known = sorted(f"val/{other}" for other in logged)
+        known = sorted(f"val/{other}" for other, one in evaluate.measures.items() if not one.at_test)
         raise StageError(f"monitor {monitor!r} is no metric of the evaluation; there are {known}")
-    if measure.explaining and evaluate.every > 1:
+    if measure.explaining and evaluate.every != 1:
         raise StageError(
             f"monitor {monitor!r} is computed at one validation in {evaluate.every}, and an epoch is chosen among all; "
             f"set evaluate.every to 1, or take another monitor, such as val/accuracy"

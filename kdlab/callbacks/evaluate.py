@@ -7,6 +7,7 @@ from typing import Any
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -19,6 +20,11 @@ from kdlab.metrics.base import PerSample
 from kdlab.modules.supervised import Supervised
 from kdlab.signals import VOCABULARY, Signals, explain_missing
 from kdlab.teacher import Teacher
+
+#: So many samples are trained on for each that is explained, unless somebody says otherwise. The standard metrics cost
+#: some 70 forward passes a sample, twice that beside a learned explainer, and training three: together with validation
+#: scoring stays below a quarter of the time.
+WORK = 400
 
 
 class Evaluate(lightning.Callback):
@@ -34,7 +40,7 @@ class Evaluate(lightning.Callback):
         metrics: measures, or plain metrics, by the name under which they are logged.
         explainer: the one post-hoc method for every model compared, a callable from the model.
         probe: how many samples are explained. A deletion and an insertion curve cost 33 forward passes each, so that 32
-            samples take about as long as training on 1,000; with a larger ``every``, more of them are affordable.
+            samples take about as long as training on 1,000.
         baseline: what stands for an absent feature, of one input's shape; the data module's, else zeros.
         teacher: the reference for fidelity where the module has no teacher of its own.
         controls: whether each score of attributions is computed at test for random ones too, as
@@ -43,7 +49,9 @@ class Evaluate(lightning.Callback):
             them says nothing about what the model learnt.
         every: while a model is fitted, its probe is explained at each n-th validation, and in the last epoch that
             ``max_epochs`` allows for; all other metrics are computed each time. A value that was not computed stands
-            in no log and not among ``trainer.callback_metrics``. ``validate`` and ``test`` always explain.
+            in no log and not among ``trainer.callback_metrics``. ``validate`` and ``test`` always explain. None is as
+            often as it takes a small part of the time: as soon as the model was trained on ``WORK`` times as many
+            samples as the probe has, views of an epoch counted one by one.
 
     Raises:
         ValueError: If probe or every is below 1.
@@ -57,9 +65,9 @@ class Evaluate(lightning.Callback):
         baseline: Tensor | None = None,
         teacher: Teacher | None = None,
         controls: bool = True,
-        every: int = 1,
+        every: int | None = None,
     ) -> None:
-        if min(probe, every) < 1:
+        if min(probe, 1 if every is None else every) < 1:
             raise ValueError(f"probe and every must be at least 1, got {probe} and {every}")
         self.measures = {name: m if isinstance(m, Measure) else Measure(m) for name, m in metrics.items()}
         self.explainer = explainer
@@ -71,6 +79,7 @@ class Evaluate(lightning.Callback):
         self._explanations = None if explainer is None else Explanations(explainer)
         self._probe = Probe(probe, baseline)
         self._validations = 0
+        self._trained = 0
         self._logged: set[str] = set()
         self._started = 0.0
 
@@ -93,6 +102,19 @@ class Evaluate(lightning.Callback):
         self._logged = set()
         if self._explanations is not None:
             self._explanations.forget()
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: object,
+        batch: Any,  # noqa: ANN401  of anybody's project
+        batch_idx: int,
+    ) -> None:
+        """Count the samples."""
+        self._trained += (
+            len(batch["inputs"]) if isinstance(batch, dict) and "inputs" in batch else extract_batch_size(batch)
+        )
 
     def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start afresh."""
@@ -128,6 +150,7 @@ class Evaluate(lightning.Callback):
         plain = self._plain(trainer.testing)
         values = flattened({name: m.metric.compute() for name, m in plain.items()}) | nan_counts(plain)
         if self._is_turn(trainer):
+            self._trained = 0
             values |= self._explain(pl_module, _data_of(trainer), trainer.testing)
         split = "test" if trainer.testing else "val"
         self._log(trainer, pl_module, {f"{split}/{name}": value for name, value in values.items()})
@@ -138,11 +161,12 @@ class Evaluate(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Whose turn it is, and the time that was spent."""
-        return {"validations": self._validations, "seconds": self.seconds}
+        return {"validations": self._validations, "trained": self._trained, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with them."""
-        self._validations, self.seconds = state_dict["validations"], state_dict["seconds"]
+        self._validations, self._trained = state_dict["validations"], state_dict["trained"]
+        self.seconds = state_dict["seconds"]
 
     def lacks(self, logged: Mapping[str, float]) -> bool:
         """Whether an epoch in which these were logged was one without explanations."""
@@ -194,7 +218,14 @@ class Evaluate(lightning.Callback):
         return {n: m for n, m in self.measures.items() if (testing or not m.at_test) and m.explaining}
 
     def _is_turn(self, trainer: lightning.Trainer) -> bool:
-        if not _fits(trainer) or self._validations % self.every == 0:
+        if not _fits(trainer) or trainer.sanity_checking:
+            return True
+        if self.every is None:
+            # Processes may have seen a sample more or less than each other, and must take the same turn.
+            due = trainer.strategy.reduce_boolean_decision(self._trained >= WORK * self._probe.count, all=False)
+        else:
+            due = self._validations % self.every == 0
+        if due:
             return True
         epochs, steps = trainer.max_epochs or -1, trainer.max_steps
         following = trainer.current_epoch + (trainer.check_val_every_n_epoch or 1)

@@ -67,7 +67,7 @@ class Outline:
     seeds: list[int]
     stages: dict[str, StageConfig]
     probe: int
-    every: int
+    every: int | None
 
 
 def outline(document: Document) -> Outline:
@@ -99,7 +99,7 @@ def outline(document: Document) -> Outline:
         _seeds(document, content.get("seeds", [0])),
         _ordered(document, {key: _stage(document, key, stage, stages) for key, stage in stages.items()}),
         count(document, ("evaluate", "probe"), evaluate.get("probe", 32), 1),
-        count(document, ("evaluate", "every"), evaluate.get("every", 1), 1),
+        None if evaluate.get("every") is None else count(document, ("evaluate", "every"), evaluate["every"], 1),
     )
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Self
@@ -16,10 +17,11 @@ from kdlab.data.preparation import stratified_order, take
 from kdlab.data.seeding import generator_at
 
 SPLITS = ("train", "val", "test")
-#: Batches that are not trained on keep no graph, so they may be this many times larger.
-EVALUATED = 4
-#: As many times larger are those that are scored: a metric takes as long for a few samples as for a thousand.
+#: Batches that are not trained on may be this many times larger: they keep no graph, and a metric takes as long for a
+#: few samples as for a thousand.
 SCORED = 8
+#: But not beyond so many values, for a convolution that outgrows a processor's cache takes twice as long a sample.
+CACHED = 2**18
 
 
 class DataModule(L.LightningDataModule, ABC):
@@ -130,12 +132,12 @@ class DataModule(L.LightningDataModule, ABC):
     def val_dataloader(self) -> TensorLoader:
         """Return the validation split, each sample once, in order."""
         self.setup()
-        return TensorLoader(self.splits["val"], self.batch_size * SCORED)
+        return TensorLoader(self.splits["val"], self.evaluation_batch_size)
 
     def test_dataloader(self) -> TensorLoader:
         """Return the test split, each sample once, in order."""
         self.setup()
-        return TensorLoader(self.splits["test"], self.batch_size * SCORED)
+        return TensorLoader(self.splits["test"], self.evaluation_batch_size)
 
     def probe(self, count: int, split: str = "val") -> dict[str, Tensor]:
         """Return ``count`` samples of a split, stratified, the same for every run; all of them if there are fewer."""
@@ -148,13 +150,19 @@ class DataModule(L.LightningDataModule, ABC):
         """Yield every sample of all splits once, not augmented: what a teacher's soft labels are made from."""
         self.setup()
         for split in SPLITS:
-            yield from TensorLoader(self.splits[split], self.batch_size * EVALUATED)
+            yield from TensorLoader(self.splits[split], self.evaluation_batch_size)
 
     @property
     def samples(self) -> int:
         """How many samples there are in all splits; ``index`` runs from 0 to one less."""
         self.setup()
         return sum(len(self.splits[split]["index"]) for split in SPLITS)
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        """How many samples a batch has that is not trained on."""
+        self.setup()
+        return max(self.batch_size, min(self.batch_size * SCORED, CACHED // math.prod(self.shape)))
 
     def content_hash(self) -> str:
         """Return the SHA-256 of all tensors, names, types and shapes, as 64 hexadecimal digits."""

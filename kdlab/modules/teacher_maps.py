@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from kdlab.data.base import EVALUATED, DataModule
+from kdlab.data.base import DataModule
 from kdlab.data.loader import TensorLoader
 from kdlab.explainers.base import Attribution
 from kdlab.randomness import address, forked
@@ -24,7 +24,7 @@ def frozen_maps(
 
     def rows() -> list[tuple[Tensor, Tensor]]:
         found = []
-        for batch in TensorLoader(data.splits["train"], data.batch_size * EVALUATED):
+        for batch in TensorLoader(data.splits["train"], data.evaluation_batch_size):
             batch = {name: value.to(device) for name, value in batch.items()}
             with torch.no_grad():
                 explained = teacher.logits(batch).argmax(dim=1)

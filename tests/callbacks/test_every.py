@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
+from kdlab.callbacks import evaluate as evaluate_module
 from kdlab.callbacks.evaluate import Evaluate
 from kdlab.callbacks.standard import standard_measures
 from kdlab.explainers.input_gradient import InputGradient
@@ -71,6 +72,31 @@ def test_every_nth_validation_is_explained_and_the_last() -> None:
     assert recorded.epochs_with("val/deletion") == [1, 3, 4]
     assert not evaluate.lacks({"val/deletion": 0.1})
     assert evaluate.lacks({"val/accuracy": 0.1})
+
+
+def test_unless_it_is_said_explaining_waits_until_enough_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = MadeUp(classes=3)
+    data.setup()
+    trained = len(data.splits["train"]["target"]) // data.batch_size * data.batch_size  # an epoch's whole batches
+    monkeypatch.setattr(evaluate_module, "WORK", 3 * trained / 8)
+    measures = {"deletion": DeletionAUC(), "accuracy": Accuracy()}
+    first = Evaluate(measures, InputGradient, probe=8)
+    _, recorded, _ = fitted(first, epochs=8)
+    assert recorded.epochs_with("val/accuracy") == list(range(8))
+    assert recorded.epochs_with("val/deletion") == [2, 5, 7]
+
+    again = Evaluate(measures, InputGradient, probe=8)
+    again.load_state_dict({**first.state_dict(), "trained": 2 * trained})
+    _, recorded, _ = fitted(again, epochs=6)
+    assert recorded.epochs_with("val/deletion") == [0, 3, 5]
+
+
+def test_samples_of_any_batch_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate_module, "WORK", 1e9)
+    evaluate = Evaluate({"deletion": DeletionAUC()}, InputGradient, probe=8)
+    runner = trainer(evaluate, max_epochs=1, limit_val_batches=0)
+    runner.fit(Foreign(), pairs(), pairs())
+    assert evaluate.state_dict()["trained"] == sum(len(inputs) for inputs, _ in pairs())
 
 
 def test_the_last_validation_is_known_where_not_every_epoch_has_one() -> None:
