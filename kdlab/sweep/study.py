@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,8 +14,8 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 from optuna import Study
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from kdlab.configuration.errors import ConfigurationError, listing
@@ -28,6 +29,8 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 WORKER, STAGES, EXECUTION, REASON, CONTINUES, SIGNATURE = (
     "worker", "stages", "execution", "reason", "continues", "sweep",
 )  # fmt: skip
+#: Seconds in which whoever makes a study has queued its first trials; after that it counts as dead.
+BEGINNING = 10.0
 #: Reasons for a trial's end that say nothing against its values.
 STOPPED, SURPLUS = "stopped", "enough others are running"
 
@@ -64,29 +67,41 @@ def join(sweep: Sweep, place: StudyPlace, fingerprints: Mapping[str, str]) -> St
     told = signature(sweep, fingerprints)
     storage = open_storage(place)
     with place.lock("claim"), quiet():
-        study = optuna.create_study(
-            study_name=place.name,
-            storage=storage,
-            directions=[objective.direction for objective in sweep.objectives],
-            load_if_exists=True,
-        )
-        known = study.user_attrs.get(SIGNATURE)
-        if known is None and study.get_trials(deepcopy=False):
+        study = _made_or_found(sweep, place, storage)
+        known, trials = study.user_attrs.get(SIGNATURE), study.get_trials(deepcopy=False)
+        if known is None and trials:
             raise ConfigurationError(
                 f"the study {place.name!r} in {place.shown} was not made by kdlab; take another: --study NAME2"
             )
-        if known is not None and json.loads(known) != json.loads(json.dumps(told)):
+        if known is None:
+            study.set_user_attr(SIGNATURE, json.dumps(told))
+        elif json.loads(known) != json.loads(json.dumps(told)):
             before = json.loads(known)
             changed = [part for part in dict.fromkeys([*before, *told]) if before.get(part) != told.get(part)]
             raise ConfigurationError(
                 f"the study {place.name!r} has trials of another search: {listing(changed)} changed since; "
                 f"give this one a name of its own: --study {place.name}-2"
             )
-        if known is None:
+        if not trials:
             for values in sweep.start:
                 study.enqueue_trial(values)
-            study.set_user_attr(SIGNATURE, json.dumps(told))
         return study
+
+
+def _made_or_found(sweep: Sweep, place: StudyPlace, storage: BaseStorage) -> Study:
+    """Make the study; one that is there already is given the time in which its maker signs it and queues its start.
+
+    Whoever does not share the folder holds another claim lock: two that begin one study must not both queue the start.
+    """
+    try:
+        directions = [objective.direction for objective in sweep.objectives]
+        return optuna.create_study(study_name=place.name, storage=storage, directions=directions)
+    except DuplicatedStudyError:
+        study = optuna.load_study(study_name=place.name, storage=storage)
+    deadline = time.monotonic() + (0.0 if place.own else BEGINNING)
+    while time.monotonic() < deadline and not study.get_trials(deepcopy=False):
+        time.sleep(BEGINNING / 50)
+    return study
 
 
 def load(place: StudyPlace) -> Study:

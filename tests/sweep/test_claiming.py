@@ -1,7 +1,10 @@
 """The number of good trials holds by the storage alone: workers that share no folder may claim at the same time."""
 
+import json
 import subprocess
+import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -10,12 +13,13 @@ from optuna import Study
 from optuna.trial import TrialState
 
 from kdlab.options import Options
+from kdlab.sweep import study as study_module
 from kdlab.sweep import worker
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.places import StudyPlace, place_of
 from kdlab.sweep.storage import open_storage
-from kdlab.sweep.study import REASON, SURPLUS, is_surplus, join
+from kdlab.sweep.study import REASON, SIGNATURE, SURPLUS, is_surplus, join, signature
 from kdlab.sweep.trial import Trials
 from kdlab.sweep.worker import Target, work
 from tests.sweep.sweeps import opened, sweep_file
@@ -106,6 +110,34 @@ def test_the_unsigned_trial_of_another_place_is_not_buried(tmp_path: Path) -> No
     with worker.claiming(place):
         worker.bury(study, place)
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING]
+
+
+def test_who_finds_a_study_that_is_just_being_made_queues_no_second_start(tmp_path: Path) -> None:
+    sweep, place, options = opened(tmp_path)
+    shared = replace(place, url=f"sqlite:///{tmp_path}/shared.db")
+    fingerprints = check_sweep(sweep, options)
+    study = optuna.create_study(study_name=place.name, storage=open_storage(shared))
+
+    def begin() -> None:
+        study.set_user_attr(SIGNATURE, json.dumps(signature(sweep, fingerprints)))
+        study.enqueue_trial(sweep.start[0])
+
+    maker = threading.Timer(1.0, begin)
+    maker.start()
+    found = join(sweep, shared, fingerprints)
+    maker.join()
+    assert [trial.state for trial in found.trials] == [TrialState.WAITING]
+
+
+def test_a_study_whose_maker_died_is_begun_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_module, "BEGINNING", 0.1)
+    sweep, place, options = opened(tmp_path)
+    fingerprints = check_sweep(sweep, options)
+    for one in (place, replace(place, url=f"sqlite:///{tmp_path}/shared.db")):
+        optuna.create_study(study_name=place.name, storage=open_storage(one))
+        found = join(sweep, one, fingerprints)
+        assert [trial.state for trial in found.trials] == [TrialState.WAITING]
+        assert SIGNATURE in found.user_attrs
 
 
 @pytest.mark.slow

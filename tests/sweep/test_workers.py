@@ -49,7 +49,7 @@ def study_of(path: Path, **given: Any) -> Study:
     return optuna.load_study(study_name="made_up", storage=open_storage(place))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"
