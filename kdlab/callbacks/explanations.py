@@ -12,6 +12,9 @@ from kdlab.callbacks.measure import Attribute, Measure
 from kdlab.explainers.base import Attribution, explaining
 from kdlab.signals import Asked, Signals
 
+#: Under which names the controls' scores are logged.
+RANDOM, UNTRAINED = "explanation/random", "explanation/untrained"
+
 
 class Explanations:
     """Scores the attributions of one post-hoc method, and beside them those of an explainer that trains along.
@@ -108,10 +111,10 @@ class Explanations:
     def _controls(self, own: Signals) -> dict[str, Signals]:
         """The model's signals with attributions that know nothing of it."""
         noise = random_attributions(own["attributions"])
-        found = {"explanation/random": own.joined({"attributions": noise})}
+        found = {RANDOM: own.joined({"attributions": noise})}
         model = untrained(own["model"])
         if model is not None:
-            found["explanation/untrained"] = _as_attributions(own, self._make(model))
+            found[UNTRAINED] = _as_attributions(own, self._make(model))
         return found
 
 
@@ -119,10 +122,13 @@ def _scores_of_another(prefix: str, given: Signals, measures: Mapping[str, Measu
     """The values of measures that no teacher has a say in, for other attributions of the same model."""
     values = {}
     for name, measure in measures.items():
-        if measure.ask.names() & {"teacher_attributions", "teacher_logits"}:
+        asked = measure.ask.names()
+        if asked & {"teacher_attributions", "teacher_logits"}:
             continue
-        if prefix == "explanation/random" and "attribute" in measure.ask.names():
+        if prefix == RANDOM and "attribute" in asked:
             continue  # random attributions have nothing that explains again
+        if prefix == UNTRAINED and {"attribute", "model"} <= asked:
+            continue  # it would change the model and ask for explanations of the untrained copy, which stay as they are
         metric = measure.metric.clone()
         metric.reset()
         Asked(metric.update, measure.takes)(given)

@@ -8,6 +8,7 @@ from kdlab.callbacks.controls import random_attributions, untrained
 from kdlab.callbacks.evaluate import Evaluate
 from kdlab.explainers.input_gradient import InputGradient
 from kdlab.metrics.deletion_auc import DeletionAUC
+from kdlab.metrics.parameter_randomisation import ParameterRandomisation
 from kdlab.metrics.sensitivity import MaxSensitivity
 from kdlab.models.conv_net import ConvNet
 from kdlab.models.mlp import MLP
@@ -55,7 +56,11 @@ def test_a_model_that_cannot_be_drawn_anew_has_no_such_control() -> None:
 
 
 def test_controls_stand_beside_each_score_at_test_and_not_in_validation() -> None:
-    measures = {"explanation/deletion_auc": DeletionAUC(), "explanation/max_sensitivity": MaxSensitivity()}
+    measures = {
+        "explanation/deletion_auc": DeletionAUC(),
+        "explanation/max_sensitivity": MaxSensitivity(),
+        "explanation/sanity": ParameterRandomisation(),
+    }
     evaluate = Evaluate(measures, InputGradient, probe=16)
     runner = lightning.Trainer(
         max_epochs=3,
@@ -76,6 +81,9 @@ def test_controls_stand_beside_each_score_at_test_and_not_in_validation() -> Non
     assert own < min(control, noise)  # the trained model's own reasons break its prediction sooner
     assert "test/explanation/untrained/max_sensitivity" in values
     assert "test/explanation/random/max_sensitivity" not in values  # noise has nothing that explains again
+    # The copy explains itself: other weights in the trained model would change nothing and score 1.
+    assert values["test/explanation/sanity"] < 0.9
+    assert "test/explanation/untrained/sanity" not in values
 
 
 def test_noise_is_the_same_in_every_run() -> None:
