@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kdlab.errors import Interrupted, StageError
+from kdlab.interruption import held_back
 from kdlab.run import terminable
 
 #: Seconds between two looks at the workers, and how long they may take to stop.
@@ -116,6 +117,7 @@ class Crew:
         finally:
             self._dismiss()
 
+    @held_back()  # a worker that was started and is not among them would not be waited for
     def _start(self, index: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"worker-{index}-{os.getpid()}.log"
