@@ -12,6 +12,7 @@ from kdlab.callbacks.evaluate import Evaluate
 from kdlab.costs import costs
 from kdlab.data.batches import as_batch
 from kdlab.explainers.base import Describes, Draws, Tells
+from kdlab.files import replacing
 from kdlab.job import Job, network_of, trained_module, user_errors
 from kdlab.modules.joint import Joint
 from kdlab.pictures import draw
@@ -76,7 +77,5 @@ def _write_scores(job: Job, evaluate: Evaluate, evaluation: str) -> None:
         rows = rows[rows[:, 0].argsort()]
         arrays[f"{name}:index"] = rows[:, 0].long().numpy()
         arrays[name] = rows[:, 1].numpy()
-    scratch = job.folder.path / f".scores-{evaluation}.npz"
-    with scratch.open("wb") as file:
+    with replacing(job.folder.path / f"scores-{evaluation}.npz") as scratch, scratch.open("wb") as file:
         numpy.savez_compressed(file, **arrays)
-    scratch.replace(job.folder.path / f"scores-{evaluation}.npz")

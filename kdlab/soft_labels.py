@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
@@ -10,6 +9,8 @@ from typing import Self
 import numpy
 import torch
 from torch import Tensor
+
+from kdlab.files import replacing
 
 #: Caches below this size live on the device of the training; larger ones are read from the file row by row.
 RESIDENT_BYTES = 512 * 2**20
@@ -45,14 +46,13 @@ class SoftLabels:
             raise ValueError(
                 f"the teacher's logits hold values that are not finite ({path.parent.name}); train it again"
             )
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        with scratch.open("wb") as file:
-            numpy.save(file, table.numpy(), allow_pickle=False)
-        digest = _digest(scratch)
-        scratch.replace(path)
+        with replacing(path) as scratch:
+            with scratch.open("wb") as file:
+                numpy.save(file, table.numpy(), allow_pickle=False)
+            digest = _digest(scratch)
         about = {"owner": dict(owner), "sha256": digest, "views": views, "shape": list(table.shape)}
-        scratch.write_text(json.dumps(about))
-        scratch.replace(path.with_suffix(".json"))
+        with replacing(path.with_suffix(".json")) as scratch:
+            scratch.write_text(json.dumps(about))
         return cls(table, views)
 
     def rows(self, index: Tensor, view: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from kdlab.files import replacing
+
 # Values are whatever JSON holds, so records of these files are dictionaries to Any.
 Record = dict[str, Any]
 
@@ -107,10 +109,7 @@ def read_json(path: Path) -> Record | None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write the whole file or nothing: a reader never sees half of it, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("w", encoding="utf-8") as file:
+    with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1, default=str)
         file.flush()
         os.fsync(file.fileno())
-    scratch.replace(path)

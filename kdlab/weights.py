@@ -1,6 +1,5 @@
 """Weights on disk: safetensors, or checkpoints of which nothing is executed."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -11,14 +10,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kdlab.errors import StageError
+from kdlab.files import replacing
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a ``.safetensors`` file in one atomic step."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     # Copies, because safetensors refuses tensors that share memory, as tied weights do.
-    scratch.write_bytes(save({key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}))
-    scratch.replace(path)
+    content = save({key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()})
+    with replacing(path) as scratch:
+        scratch.write_bytes(content)
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ def content() -> dict[str, Any]:
         "seeds": [0, 1],
         "data": {"class_path": "tests.data.made_up.MadeUp", "init_args": {"classes": 3, "batch_size": 16}},
         "trainer": {"max_epochs": 2},
-        "evaluate": {"explainer": {"class_path": "InputGradient"}, "probe": 16},
+        "evaluate": {"explainer": {"class_path": "InputGradient"}, "probe": 16, "every": 1},
         "stages": {
             "teacher": {
                 "module": stage("Supervised", {"class_path": "ConvNet", "init_args": {"classes": 3, "width": 4}})

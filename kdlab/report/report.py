@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdlab.files import replacing
 from kdlab.report.findings import findings, notes
 from kdlab.report.page import page
 from kdlab.report.summary import Summary, summarise
@@ -76,9 +77,8 @@ def _find(mlruns: Path, experiment: str | None, execution: str | None) -> Execut
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
 
 
 def _table(summary: Summary) -> "Table":

@@ -8,6 +8,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 
 from kdlab.experiment import Experiment, read
+from kdlab.files import replacing
 from kdlab.options import Options
 from kdlab.run import Outcome, run
 from kdlab.stage_folder import write_json
@@ -54,9 +55,8 @@ def write_best(sweep: Sweep, study: Study, place: StudyPlace, trial: FrozenTrial
         *(f"# {name}: {value}" for name, value in trial.params.items()),
     ]
     text = yaml.safe_dump(experiment.resolved, sort_keys=False, allow_unicode=True, width=120)
-    scratch = path.with_name(f".{path.name}")
-    scratch.write_text("\n".join(head) + "\n" + text, encoding="utf-8")
-    scratch.replace(path)
+    with replacing(path) as scratch:
+        scratch.write_text("\n".join(head) + "\n" + text, encoding="utf-8")
     return path
 
 

@@ -10,6 +10,7 @@ from optuna import Study
 from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
+from kdlab.files import replacing
 from kdlab.report.markup import Markup, element, table
 from kdlab.report.style import STYLE
 from kdlab.sweep.definition import Sweep
@@ -30,10 +31,8 @@ LOOKS = Markup("\n".join(line for line in STYLE.splitlines() if not line.startsw
 def write_page(sweep: Sweep, study: Study, place: StudyPlace) -> Path:
     """Write ``mlruns/reports/<study>-sweep.html``; its path."""
     path = place.mlruns / "reports" / f"{place.name}-sweep.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}")
-    scratch.write_text(_page(sweep, study, place), encoding="utf-8")
-    scratch.replace(path)
+    with replacing(path) as scratch:
+        scratch.write_text(_page(sweep, study, place), encoding="utf-8")
     return path
 
 
