@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 def start(mlruns: Path, epochs: int) -> "subprocess.Popen[str]":
     """The command as a user types it, with two seeds and enough epochs for a checkpoint in most stages."""
     options = ["--seeds", "2", "--accelerator", "cpu", "--mlruns", str(mlruns)]
+    # Whether a probe is explained depends on what was trained before, here every seven epochs or so.
+    options += ["--set", "evaluate.every=null", "evaluate.probe=16"]
     options += ["--set", f"trainer.max_epochs={epochs}", "--set", f"teacher.trainer.max_epochs={epochs}"]
     command = [sys.executable, "-m", "kdlab", "run", "experiments/digits.yaml", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

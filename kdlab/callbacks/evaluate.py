@@ -50,8 +50,8 @@ class Evaluate(lightning.Callback):
         every: while a model is fitted, its probe is explained at each n-th validation, and in the last epoch that
             ``max_epochs`` allows for; all other metrics are computed each time. A value that was not computed stands
             in no log and not among ``trainer.callback_metrics``. ``validate`` and ``test`` always explain. None is as
-            often as it takes a small part of the time: as soon as the model was trained on ``WORK`` times as many
-            samples as the probe has, views of an epoch counted one by one.
+            often as it takes a small part of the time: once the model was trained on ``WORK`` times as many samples as
+            the probe has, a sample counted each time.
 
     Raises:
         ValueError: If probe or every is below 1.
@@ -103,18 +103,17 @@ class Evaluate(lightning.Callback):
         if self._explanations is not None:
             self._explanations.forget()
 
-    def on_train_batch_end(
+    def on_train_batch_start(
         self,
         trainer: lightning.Trainer,
         pl_module: lightning.LightningModule,
-        outputs: object,
         batch: Any,  # noqa: ANN401  of anybody's project
         batch_idx: int,
     ) -> None:
-        """Count the samples."""
-        self._trained += (
-            len(batch["inputs"]) if isinstance(batch, dict) and "inputs" in batch else extract_batch_size(batch)
-        )
+        """Count the samples; before the batch is trained on, so that a checkpoint at its end knows of it."""
+        if self.every is None and self._explanations is not None:
+            named = isinstance(batch, dict) and "inputs" in batch
+            self._trained += len(batch["inputs"]) if named else extract_batch_size(batch)
 
     def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start afresh."""
