@@ -1,6 +1,7 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -56,47 +57,41 @@ def test_another_thread_is_left_alone() -> None:
     assert found == [before]
 
 
-def test_a_stop_is_not_lost_in_an_error_that_somebody_catches() -> None:
-    heard: list[str] = []
-    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("stop"))
-    try:
-        with suppress(ValueError), held_back():
-            os.kill(os.getpid(), signal.SIGTERM)
-            raise ValueError("inside")
-        assert heard == ["stop"]
-    finally:
-        signal.signal(signal.SIGTERM, before)
+@pytest.fixture
+def heard() -> Iterator[list[str]]:
+    """One word for each SIGTERM that came through."""
+    words: list[str] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: words.append("stop"))
+    yield words
+    signal.signal(signal.SIGTERM, before)
 
 
-def test_a_part_inside_may_be_stopped() -> None:
-    heard: list[str] = []
-    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("stop"))
-    try:
-        with held_back() as stops:
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert not heard
-            with stops.let_through():
-                assert heard == ["stop"]
-                os.kill(os.getpid(), signal.SIGTERM)
-                assert len(heard) == 2
+def test_a_stop_is_not_lost_in_an_error_that_somebody_catches(heard: list[str]) -> None:
+    with suppress(ValueError), held_back():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ValueError("inside")
+    assert heard == ["stop"]
+
+
+def test_a_part_inside_may_be_stopped(heard: list[str]) -> None:
+    with held_back() as stops:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not heard
+        with stops.let_through():
+            assert heard == ["stop"]
             os.kill(os.getpid(), signal.SIGTERM)
             assert len(heard) == 2
-        assert len(heard) == 3
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert len(heard) == 2
+    assert len(heard) == 3
 
 
-def test_a_stop_that_waits_for_another_waits_for_both() -> None:
-    heard: list[str] = []
-    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("stop"))
-    try:
+def test_a_stop_that_waits_for_another_waits_for_both(heard: list[str]) -> None:
+    with held_back():
         with held_back():
-            with held_back():
-                os.kill(os.getpid(), signal.SIGTERM)
-            assert not heard
-        assert heard == ["stop"]
-    finally:
-        signal.signal(signal.SIGTERM, before)
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert not heard
+    assert heard == ["stop"]
 
 
 def test_a_second_stop_does_not_wait_however_deep_it_is_held() -> None:

@@ -1,6 +1,7 @@
 """What a model's attributions are worth on a probe: the post-hoc method's, the learned explainer's, controls."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -12,8 +13,18 @@ from kdlab.callbacks.measure import Attribute, Measure
 from kdlab.explainers.base import Attribution, explaining
 from kdlab.signals import Asked, Signals
 
-#: Under which names the controls' scores are logged.
-RANDOM, UNTRAINED = "explanation/random", "explanation/untrained"
+
+@dataclass(frozen=True)
+class _Other:
+    """Attributions of the same model by somebody else.
+
+    Args:
+        signals: the model's, with these attributions.
+        unfit: a measure that asks for all of these cannot score them.
+    """
+
+    signals: Signals
+    unfit: frozenset[str] | None = None
 
 
 class Explanations:
@@ -74,13 +85,13 @@ class Explanations:
             compares = "teacher_attributions" in measure.ask.names()
             measure.ask(shared if compares else own)
             values[name] = measure.metric.compute()
-        others: dict[str, Signals] = {}
+        others: dict[str, _Other] = {}
         if "explainer" in own:
-            others["explainer"] = _as_attributions(own, own["explainer"])
+            others["explainer"] = _Other(_as_attributions(own, own["explainer"]))
         if controls:
             others |= self._controls(own)
-        for prefix, given in others.items():
-            values |= _scores_of_another(prefix, given, measures)
+        for prefix, other in others.items():
+            values |= _scores_of_another(prefix, other, measures)
         return values
 
     def _explained(self, signals: Signals, baseline: Tensor, split: str) -> tuple[Signals, Signals]:
@@ -108,30 +119,29 @@ class Explanations:
             self._of_teacher[split] = found
         return self._of_teacher[split]
 
-    def _controls(self, own: Signals) -> dict[str, Signals]:
-        """The model's signals with attributions that know nothing of it."""
-        noise = random_attributions(own["attributions"])
-        found = {RANDOM: own.joined({"attributions": noise})}
+    def _controls(self, own: Signals) -> dict[str, _Other]:
+        """Attributions that know nothing of the model."""
+        noise = own.joined({"attributions": random_attributions(own["attributions"])})
+        # Noise has nothing that explains again.
+        found = {"explanation/random": _Other(noise, frozenset({"attribute"}))}
         model = untrained(own["model"])
         if model is not None:
-            found[UNTRAINED] = _as_attributions(own, self._make(model))
+            copys = _as_attributions(own, self._make(model))
+            # Who changes the model and asks for explanations again gets the copy's, which stay as they are.
+            found["explanation/untrained"] = _Other(copys, frozenset({"attribute", "model"}))
         return found
 
 
-def _scores_of_another(prefix: str, given: Signals, measures: Mapping[str, Measure]) -> dict[str, Any]:
+def _scores_of_another(prefix: str, other: _Other, measures: Mapping[str, Measure]) -> dict[str, Any]:
     """The values of measures that no teacher has a say in, for other attributions of the same model."""
     values = {}
     for name, measure in measures.items():
         asked = measure.ask.names()
-        if asked & {"teacher_attributions", "teacher_logits"}:
+        if asked & {"teacher_attributions", "teacher_logits"} or (other.unfit is not None and other.unfit <= asked):
             continue
-        if prefix == RANDOM and "attribute" in asked:
-            continue  # random attributions have nothing that explains again
-        if prefix == UNTRAINED and {"attribute", "model"} <= asked:
-            continue  # it would change the model and ask for explanations of the untrained copy, which stay as they are
         metric = measure.metric.clone()
         metric.reset()
-        Asked(metric.update, measure.takes)(given)
+        Asked(metric.update, measure.takes)(other.signals)
         values[f"{prefix}/{name.removeprefix('explanation/')}"] = metric.compute()
     return values
 

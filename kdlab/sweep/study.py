@@ -93,8 +93,8 @@ def _made_or_found(sweep: Sweep, place: StudyPlace, storage: BaseStorage) -> Stu
 
     Whoever does not share the folder holds another claim lock: two that begin one study must not both queue the start.
     """
+    directions = [objective.direction for objective in sweep.objectives]
     try:
-        directions = [objective.direction for objective in sweep.objectives]
         return optuna.create_study(study_name=place.name, storage=storage, directions=directions)
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=place.name, storage=storage)
