@@ -9,6 +9,8 @@ from torch import Tensor
 
 #: Rows of a panel: enough to see a pattern, few enough to look at.
 SAMPLES = 6
+#: Bars of a table's attributions, and letters of a name beside them.
+BARS, LETTERS = 8, 22
 
 
 def attribution_panel(
@@ -16,21 +18,27 @@ def attribution_panel(
 ) -> Figure:
     """One row a sample, the input first and then each explainer's attributions of the same class.
 
-    Images are shown as they are, tables and series as bars or lines; red speaks for the class, blue against it. Each
-    map has a scale of its own, since attributions of two models have no common unit.
+    Images are shown as they are, in grey where they have neither one channel nor three; of a table the features that
+    count most, of a series a line a channel. Red speaks for the class, blue against it. Each map has a scale of its
+    own, since attributions of two models have no common unit. What is no number is left out.
 
     Args:
         inputs: (samples, ...).
         attributions: by explainer's name, of the inputs' shape.
         titles: one a sample, such as its class.
-        features: names of a table's columns.
+        features: names of a table's columns, or of a series' channels.
     """
-    figure, cells = _panel(inputs, attributions, titles)
+    figure, cells = _panel(inputs, attributions, titles, features)
     for axes, values in cells:
-        if inputs.ndim == 4:
+        if not values.isfinite().any():
+            axes.axis("off")
+            axes.text(0.5, 0.5, "undefined", ha="center", va="center", fontsize=8)
+        elif inputs.ndim == 4:
             _draw_attributions(axes, values)
+        elif inputs.ndim == 2 and features is not None:
+            _draw_bars(axes, values, features)
         else:
-            _draw_values(axes, values, features)
+            _draw_lines(axes, values, None)
     return figure
 
 
@@ -45,7 +53,7 @@ def map_panel(inputs: Tensor, maps: Mapping[str, Tensor], titles: list[str]) -> 
         maps: by title of the column, (samples, height, width), >= 0.
         titles: one a sample, such as its class.
     """
-    figure, cells = _panel(inputs, maps, titles)
+    figure, cells = _panel(inputs, maps, titles, None)
     for axes, values in cells:
         axes.axis("off")
         axes.imshow(values.numpy(), cmap="viridis", vmin=0.0)
@@ -53,44 +61,61 @@ def map_panel(inputs: Tensor, maps: Mapping[str, Tensor], titles: list[str]) -> 
 
 
 def _panel(
-    inputs: Tensor, columns: Mapping[str, Tensor], titles: list[str]
+    inputs: Tensor, columns: Mapping[str, Tensor], titles: list[str], features: list[str] | None
 ) -> tuple[Figure, Iterator[tuple[Axes, Tensor]]]:
     """A figure with the inputs drawn in its first column; what is to be drawn in the others comes with its place."""
     rows, image = min(SAMPLES, len(inputs)), inputs.ndim == 4
+    channels = features if inputs.ndim == 3 else None
     figure = Figure(figsize=(2.2 * (len(columns) + 1), (1.9 if image else 2.4) * rows), layout="constrained")
     grid = figure.subplots(rows, len(columns) + 1, squeeze=False)
     for row in range(rows):
-        grid[row, 0].set_title(titles[row], fontsize=9)
+        grid[row, 0].set_title(_literal(titles[row]), fontsize=9)
         if image:
             _draw_image(grid[row, 0], inputs[row])
         else:
-            _draw_values(grid[row, 0], inputs[row], None)
+            _draw_lines(grid[row, 0], inputs[row], channels if row == 0 else None)
     for place, name in enumerate(columns, start=1):
-        grid[0, place].set_title(name, fontsize=9)
+        grid[0, place].set_title(_literal(name), fontsize=9)
     places = [(row, place, name) for row in range(rows) for place, name in enumerate(columns, start=1)]
     return figure, ((grid[row, place], columns[name][row]) for row, place, name in places)
+
+
+def _literal(text: str) -> str:
+    """A name as it stands: between two dollars, matplotlib reads a formula."""
+    return text.replace("$", r"\$")
 
 
 def _draw_attributions(axes: Axes, values: Tensor) -> None:
     axes.axis("off")
     flat = values.sum(dim=0)
-    limit = float(flat.abs().max()) or 1.0
+    known = flat[flat.isfinite()].abs()
+    limit = (float(known.max()) if len(known) else 0.0) or 1.0
     axes.imshow(flat.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
 
 
 def _draw_image(axes: Axes, values: Tensor) -> None:
     axes.axis("off")
     shifted = values - values.min()
-    picture = (shifted / shifted.max().clamp(min=1e-12)).permute(1, 2, 0)
-    axes.imshow((picture if picture.shape[2] == 3 else picture[..., 0]).numpy(), cmap="gray")
+    picture = shifted / shifted.max().clamp(min=1e-12)
+    # Of two channels, or five, none is red; one alone would hide what the others hold.
+    axes.imshow((picture.permute(1, 2, 0) if len(picture) == 3 else picture.mean(dim=0)).numpy(), cmap="gray")
 
 
-def _draw_values(axes: Axes, values: Tensor, features: list[str] | None) -> None:
-    flat = values.flatten()
+def _draw_lines(axes: Axes, values: Tensor, channels: list[str] | None) -> None:
+    """A table as one line; a series, (channels, length), as a line a channel."""
+    lines = values[None] if values.ndim == 1 else values.reshape(len(values), -1)
     axes.tick_params(labelsize=6)
-    if features is None:
-        axes.plot(flat.numpy(), linewidth=0.8)
-        return
-    top = torch.topk(flat.abs(), min(8, len(flat))).indices.flip(0)
-    colours = ["#b2182b" if flat[i] > 0 else "#2166ac" for i in top]
-    axes.barh([features[i][:22] for i in top], flat[top].numpy(), color=colours)
+    for number, line in enumerate(lines):
+        axes.plot(line.numpy(), linewidth=0.8, label=_literal(channels[number][:LETTERS]) if channels else None)
+    if channels:
+        axes.legend(fontsize=5)
+
+
+def _draw_bars(axes: Axes, values: Tensor, features: list[str]) -> None:
+    """The features that count most, the first on top. Bars stand at numbers: two names may begin alike."""
+    axes.tick_params(labelsize=6)
+    known = torch.where(values.isfinite(), values.abs(), -1.0)
+    top = torch.topk(known, min(BARS, int((known >= 0).sum()))).indices.flip(0)
+    colours = ["#b2182b" if values[i] > 0 else "#2166ac" for i in top]
+    axes.barh(range(len(top)), values[top].numpy(), color=colours)
+    axes.set_yticks(range(len(top)), [_literal(features[i][:LETTERS]) for i in top])

@@ -142,7 +142,7 @@ class Job:
             classes_of(self.data, module),
             teacher=self.reference is not None,
             explains=explainer is not None,
-            explainer=isinstance(module, Joint) and module.explain_weight > 0,
+            explainer=learned_of(module) is not None,
             mask=isinstance(self.data, DataModule) and all("mask" in self.data.splits[s] for s in ("val", "test")),
         )
         measures = {name: m for name, m in measures.items() if name not in self.experiment.left_out}
@@ -169,6 +169,11 @@ def trained_module(job: Job) -> lightning.LightningModule:
 def network_of(module: lightning.LightningModule) -> nn.Module:
     """The network inside a module of kdlab's; another LightningModule is its own network."""
     return module.model if isinstance(module, Supervised) else module
+
+
+def learned_of(module: lightning.LightningModule) -> Any:  # noqa: ANN401  an nn.Module of which more is asked
+    """The explainer that is trained with the module and counts, None where there is none."""
+    return module.explainer if isinstance(module, Joint) and module.explain_weight > 0 else None
 
 
 def put(module: torch.nn.Module, weights: dict[str, Tensor], origin: str) -> None:

@@ -1,48 +1,107 @@
-"""What a stage's folder shows of it: attributions and maps of student and teacher on the same samples."""
+"""What a stage's folder shows of it: attributions and maps on the same samples, the learned explainer's rules.
 
-from collections.abc import Callable, Mapping
+Pictures stand behind results: one that cannot be drawn costs itself and nothing else.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import lightning.pytorch as lightning
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from kdlab.data.base import DataModule
-from kdlab.explainers.base import Attribution
+from kdlab.explainers.base import Attribution, Draws, Tells
 from kdlab.figures import SAMPLES, attribution_panel, map_panel
-from kdlab.job import Job, network_of
+from kdlab.files import replacing
+from kdlab.job import Job, learned_of, network_of
 from kdlab.maps import maps_of
-from kdlab.modules.joint import Joint
+from kdlab.stage_folder import write_json
 from kdlab.teacher import Teacher
 
+#: What making a picture may raise: a shape or a name that does not fit, an explainer that cannot explain these inputs,
+#: no memory, no room on the disk.
+UNDRAWN = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AttributeError, OSError)
 
-def draw(job: Job, module: lightning.LightningModule, explainer: Callable[[nn.Module], Attribution] | None) -> None:
-    """Draw into the folder of a stage's first seed, which tells as much as ten: attributions, and maps if asked for.
+
+def draw(
+    job: Job,
+    module: lightning.LightningModule,
+    explainer: Callable[[nn.Module], Attribution] | None,
+    evaluation: str,
+) -> None:
+    """Write what the folder shows to a person: pictures of attributions and maps, and the learned explainer's rules.
+
+    Pictures of samples are drawn for a stage's first seed, which tells as much as ten. What cannot be drawn is said on
+    the terminal and in ``shown-<evaluation>.json``, which is written last: a stage that has it is not drawn again.
 
     Args:
         job: the stage.
         module: with its chosen weights, in eval mode.
         explainer: the post-hoc method of the evaluation, or None.
+        evaluation: its hash.
     """
-    if not isinstance(job.data, DataModule) or job.seed != job.experiment.seeds_of(job.stage)[0]:
-        return
-    teacher, layers = job.reference, job.experiment.maps
-    shown = _shown(job.data, network_of(module))
-    if teacher is not None:
-        teacher.to(shown.inputs.device)
-    figures = {}
+    failed: dict[str, str] = {}
+    for name, write in _wanted(job, module, explainer):
+        path = job.folder.path / name
+        try:
+            with replacing(path) as scratch:
+                write(scratch)
+        except UNDRAWN as error:
+            path.unlink(missing_ok=True)  # one of other weights would be taken for this one's
+            failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            print(f"{job.stage} seed {job.seed}: {name} could not be made ({failed[name]}); its results are whole")
+    write_json(job.folder.path / f"shown-{evaluation}.json", {"failed": failed})
+
+
+def _wanted(
+    job: Job, module: lightning.LightningModule, explainer: Callable[[nn.Module], Attribution] | None
+) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """What is to be written, by its name in the folder, and how."""
+    if isinstance(job.data, DataModule) and job.seed == job.experiment.seeds_of(job.stage)[0]:
+        yield from _of_samples(job, job.data, module, explainer)
+    learned = learned_of(module)
+    if isinstance(learned, Tells):
+        text = learned.text
+        yield "explainer.txt", lambda path: _write(path, text())
+    if isinstance(learned, Draws):
+        figure = learned.figure
+        yield "figures/explainer.png", lambda path: _save(path, figure(), bbox_inches="tight")
+
+
+def _of_samples(
+    job: Job,
+    data: DataModule,
+    module: lightning.LightningModule,
+    explainer: Callable[[nn.Module], Attribution] | None,
+) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Attributions where there is an explainer, maps where they were asked for."""
+    teacher, layers, model = job.reference, job.experiment.maps, network_of(module)
+
+    def attributions(path: Path) -> None:
+        shown = _shown(data, model, teacher)
+        found = _attributions(job.stage, module, teacher, explainer, shown) if explainer is not None else {}
+        _save(path, attribution_panel(shown.inputs.cpu(), _on_cpu(found), shown.titles, data.feature_names))
+
+    def maps(path: Path) -> None:
+        shown = _shown(data, model, teacher)
+        found = _maps(job.stage, model, teacher, layers, shown) if teacher is not None else {}
+        _save(path, map_panel(shown.inputs.cpu(), _on_cpu(found), shown.titles))
+
     if explainer is not None:
-        found = _attributions(job.stage, module, teacher, explainer, shown)
-        figures["attributions"] = attribution_panel(
-            shown.inputs.cpu(), _on_cpu(found), shown.titles, job.data.feature_names
-        )
+        yield "figures/attributions.png", attributions
     if layers and teacher is not None:
-        found = _maps(job.stage, network_of(module), teacher, layers, shown)
-        figures["maps"] = map_panel(shown.inputs.cpu(), _on_cpu(found), shown.titles)
-    for name, figure in figures.items():
-        path = job.folder.path / "figures" / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        figure.savefig(path, dpi=110)
+        yield "figures/maps.png", maps
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _save(path: Path, figure: Figure, bbox_inches: str | None = None) -> None:
+    figure.savefig(path, format="png", dpi=110, bbox_inches=bbox_inches)
 
 
 @dataclass(frozen=True)
@@ -54,20 +113,24 @@ class _Shown:
     titles: list[str]
 
 
-def _shown(data: DataModule, model: nn.Module) -> _Shown:
-    device = next(model.parameters()).device
+def _shown(data: DataModule, model: nn.Module, teacher: Teacher | None) -> _Shown:
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    if teacher is not None:
+        teacher.to(device)
     probe = data.probe(128, "test")
     # A probe stands in the data's order, which may go class by class; so far apart, its samples show several.
-    rows = torch.linspace(0, len(probe["inputs"]) - 1, SAMPLES).long()
-    probe = {name: value[rows].to(device) for name, value in probe.items()}
+    rows = sorted(set(torch.linspace(0, len(probe["inputs"]) - 1, SAMPLES).long().tolist()))
+    inputs = probe["inputs"][rows].to(device)
     with torch.no_grad():
-        predicted = model(probe["inputs"]).argmax(dim=1)
-    names = data.class_names
-    titles = [
-        f"{names[int(t)]}, said {names[int(p)]}" if int(t) != int(p) else names[int(t)]
-        for t, p in zip(probe["target"], predicted, strict=True)
-    ]
-    return _Shown(probe["inputs"], predicted, titles)
+        predicted = model(inputs).argmax(dim=1)
+    pairs = zip(probe["target"][rows].tolist(), predicted.tolist(), strict=True)
+    return _Shown(inputs, predicted, [_title(data.class_names, target, said) for target, said in pairs])
+
+
+def _title(names: list[str], target: int, said: int) -> str:
+    """A sample's class and, where that is another or unknown, what the model says."""
+    known = names[target] if target >= 0 else "no label"
+    return known if target == said else f"{known}, said {names[said]}"
 
 
 def _attributions(
@@ -83,8 +146,9 @@ def _attributions(
         if teacher is not None:
             found["teacher"] = teacher.attributions(shown.inputs, shown.predicted, explainer)
         found[stage] = explainer(network_of(module)).attribute(shown.inputs, shown.predicted)
-        if isinstance(module, Joint) and isinstance(module.explainer, Attribution) and module.explain_weight > 0:
-            found["its explainer"] = module.explainer.attribute(shown.inputs, shown.predicted)
+        learned = learned_of(module)
+        if isinstance(learned, Attribution):
+            found["its explainer"] = learned.attribute(shown.inputs, shown.predicted)
     return found
 
 

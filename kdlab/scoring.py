@@ -6,15 +6,14 @@ from typing import Any
 import lightning.pytorch as lightning
 import numpy
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdlab.callbacks.evaluate import Evaluate
 from kdlab.costs import costs
 from kdlab.data.batches import as_batch
-from kdlab.explainers.base import Describes, Draws, Tells
+from kdlab.explainers.base import Describes
 from kdlab.files import replacing
-from kdlab.job import Job, network_of, trained_module, user_errors
-from kdlab.modules.joint import Joint
+from kdlab.job import Job, learned_of, network_of, trained_module, user_errors
 from kdlab.pictures import draw
 from kdlab.randomness import address, forked
 from kdlab.stage_folder import write_json
@@ -22,19 +21,29 @@ from kdlab.training import make_trainer, quiet
 
 
 def test(job: Job, evaluation: str) -> None:
-    """Test a stage's chosen weights and write ``test-<evaluation>.json``; the folder's lock is held by the caller."""
-    folder = job.folder
+    """Bring a stage's test to its end: its numbers first, then its pictures, which can cost none of them.
+
+    What an earlier call has written stays. The folder's lock is held by the caller.
+    """
     with forked(address(job.seed, "testing")):
         module = trained_module(job)
         evaluate = job.evaluate(module)
-        trainer = make_trainer(job, [evaluate], logger=False, devices=1, strategy="auto")
-        with quiet(), user_errors(f"stage {job.stage!r}"):
-            (metrics,) = trainer.test(module, datamodule=job.arranged_data(module), verbose=False)
-            module.eval()
-            sample = as_batch(next(iter(job.arranged_data(module).test_dataloader())))
-            metrics = dict(metrics) | _costs(job, module, evaluate, sample["inputs"][:64])
-            draw(job, module, evaluate.explainer)
-            metrics |= _explainer_artifacts(job, module)
+        if job.folder.test_results(evaluation) is None:
+            _score(job, module, evaluate, evaluation)
+    # Drawn behind a kill they are what they would have been: their randomness does not follow on the test's.
+    with forked(address(job.seed, "pictures")):
+        draw(job, module, evaluate.explainer, evaluation)
+
+
+def _score(job: Job, module: lightning.LightningModule, evaluate: Evaluate, evaluation: str) -> None:
+    """Test the chosen weights and write ``scores-<evaluation>.npz`` and ``test-<evaluation>.json``."""
+    folder = job.folder
+    trainer = make_trainer(job, [evaluate], logger=False, devices=1, strategy="auto")
+    with quiet(), user_errors(f"stage {job.stage!r}"):
+        (metrics,) = trainer.test(module, datamodule=job.arranged_data(module), verbose=False)
+        module.eval()
+        sample = as_batch(next(iter(job.arranged_data(module).test_dataloader())))
+        metrics = dict(metrics) | _costs(job, module, evaluate, sample["inputs"][:64]) | _described(module)
     _write_scores(job, evaluate, evaluation)
     done = folder.done or {}
     write_json(
@@ -47,26 +56,18 @@ def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inpu
     model = network_of(module)
     inputs = inputs.to(next(model.parameters()).device)
     explainer = evaluate.explainer(model) if evaluate.explainer is not None else None
-    learned = module.explainer if isinstance(module, Joint) and module.explain_weight > 0 else None
-    values = costs(model, inputs, explainer, learned)
+    values = costs(model, inputs, explainer, learned_of(module))
     done = job.folder.done or {}
     values["training_seconds"] = float(done.get("seconds", 0.0))
     return {f"cost/{name}": value for name, value in values.items()}
 
 
-def _explainer_artifacts(job: Job, module: lightning.LightningModule) -> dict[str, float]:
-    """The learned explainer's readable form, its picture and its numbers."""
-    if not isinstance(module, Joint) or module.explain_weight == 0:
+def _described(module: lightning.LightningModule) -> dict[str, float]:
+    """The numbers that a learned explainer tells of itself."""
+    explainer = learned_of(module)
+    if not isinstance(explainer, Describes):
         return {}
-    explainer: nn.Module = module.explainer
-    if isinstance(explainer, Tells):
-        (job.folder.path / "explainer.txt").write_text(explainer.text())
-    if isinstance(explainer, Draws):
-        (job.folder.path / "figures").mkdir(exist_ok=True)
-        explainer.figure().savefig(job.folder.path / "figures" / "explainer.png", dpi=110, bbox_inches="tight")
-    if isinstance(explainer, Describes):
-        return {f"test/explainer/{name}": float(value) for name, value in explainer.describe().items()}
-    return {}
+    return {f"test/explainer/{name}": float(value) for name, value in explainer.describe().items()}
 
 
 def _write_scores(job: Job, evaluate: Evaluate, evaluation: str) -> None:

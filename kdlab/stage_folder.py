@@ -75,6 +75,10 @@ class StageFolder:
         """The test metrics under an evaluation's hash, or None if it was not tested so."""
         return read_json(self.path / f"test-{evaluation}.json")
 
+    def shown(self, evaluation: str) -> Record | None:
+        """What could not be drawn, by picture, with the reason; None while the pictures have not been made."""
+        return read_json(self.path / f"shown-{evaluation}.json")
+
     def tests(self) -> dict[str, Record]:
         """Return the evaluations by their hash: metrics, time (ms) and chosen epoch of each."""
         found = {path.stem.removeprefix("test-"): read_json(path) for path in sorted(self.path.glob("test-*.json"))}

@@ -43,8 +43,9 @@ class Planned:
 
     @property
     def tested(self) -> bool:
-        """Whether it was tested in this way."""
-        return self.folder.test_results(self.evaluation) is not None
+        """Whether it was tested in this way, and its pictures were made."""
+        folder = self.folder
+        return folder.test_results(self.evaluation) is not None and folder.shown(self.evaluation) is not None
 
 
 class Workshop:

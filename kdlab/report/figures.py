@@ -141,19 +141,21 @@ def _front(summary: Summary) -> Markup:
 
 
 def pictures(summary: Summary) -> Markup:
-    """Return the figures of each stage's first seed, inside the page."""
+    """Return the figures of each stage's first seed, inside the page, and why one could not be made."""
     sections, room = [], ROOM
     for stage in summary.stages:
-        shown = []
-        for path in stage.uses[0].folder.figures()[:PICTURES]:
+        shown, use = [], stage.uses[0]
+        for path in use.folder.figures()[:PICTURES]:
             content = path.read_bytes()
             room -= len(content)
             if room >= 0:
                 source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-                caption = f"{stage.name}, seed {stage.uses[0].seed}: {path.stem.replace('_', ' ')}"
+                caption = f"{stage.name}, seed {use.seed}: {path.stem.replace('_', ' ')}"
                 image = element("img", src=source, alt=caption, loading="lazy")
                 shown.append(element("figure", image, element("figcaption", caption)))
-        sections += shown
+        failed = (use.folder.shown(use.evaluation) or {}).get("failed", {})
+        lines = [f"{stage.name}, seed {use.seed}: {name} could not be made ({why})." for name, why in failed.items()]
+        sections += [*shown, *(element("p", line) for line in lines)]
     if room < 0:
         sections.append(element("p", "Further figures are in the stage folders: the page would grow too large."))
     return element("div", *sections, class_="pictures") if sections else element("p", "The stages left no figures.")
