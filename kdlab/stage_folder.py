@@ -1,19 +1,21 @@
 """The folder of one stage and seed: the truth about it. MLflow and the report are views of it."""
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from kdlab.files import replacing
+from kdlab.files import digest, make_folder, replacing, to_disk
 
 # Values are whatever JSON holds, so records of these files are dictionaries to Any.
 Record = dict[str, Any]
+
+#: What a finished stage is made of, besides ``done.json``, which holds the size and the digest of each; weights always.
+PARTS = ("model.safetensors", "metrics.jsonl", "committed.json", "stage.json")
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,50 @@ class StageFolder:
 
     @property
     def done(self) -> Record | None:
-        """``done.json``, None while the stage is not finished: epoch, monitor, best, steps, seconds, versions."""
-        return read_json(self.path / "done.json")
+        """``done.json``, None while the stage is not finished: epoch, monitor, best, steps, seconds, versions.
+
+        The folder is proved each time: one that does not hold what ``finish`` found there is not finished.
+        """
+        return None if self.fault is not None else read_json(self.path / "done.json")
+
+    @property
+    def fault(self) -> str | None:
+        """Why a folder that says that it is finished is not whole; None if it is, or does not say so."""
+        if not (self.path / "done.json").exists():
+            return None
+        told = (read_json(self.path / "done.json") or {}).get("files")
+        if not isinstance(told, dict) or not told:
+            return "done.json is damaged or of an older kdlab"
+        return next((fault for name in told if (fault := self._fault_of(name, told[name])) is not None), None)
+
+    def _fault_of(self, name: str, told: Record) -> str | None:
+        path = self.path / name
+        try:
+            size = path.stat().st_size
+            if size != told["size"]:
+                return f"{name} has {size} bytes where {told['size']} were written"
+            return None if digest(path) == told["sha256"] else f"{name} does not hold what was written"
+        except (FileNotFoundError, NotADirectoryError):
+            return f"{name} is missing"
+        except (KeyError, TypeError):
+            return "done.json is damaged"
+
+    def finish(self, outcome: Mapping[str, Any]) -> None:
+        """Write ``done.json``, last of all: from here on the stage is finished.
+
+        Raises:
+            FileNotFoundError: If there are no weights.
+        """
+        made = [name for name in PARTS if name == self.weights.name or (self.path / name).exists()]
+        files = {name: {"size": (self.path / name).stat().st_size, "sha256": digest(self.path / name)} for name in made}
+        write_json(self.path / "done.json", {**outcome, "files": files})
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what only an unfinished training needs."""
+        for name in ("resume.ckpt", "best-*.safetensors", "request.json", "ranks.log"):
+            for path in self.path.glob(name):
+                path.unlink()
 
     @property
     def committed(self) -> int:
@@ -91,15 +135,39 @@ class StageFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Only one process at a time trains or tests a stage; others wait here and then find it finished."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path / "lock"):
+        lock = FileLock(self.path / "lock")
+        while not lock.is_locked:
+            make_folder(self.path)
+            with suppress(FileNotFoundError):  # who held it has freed the whole folder
+                lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     def clear(self) -> None:
-        """Forget the stage, for training it afresh; the lock stays."""
+        """Forget the stage, for training it afresh; the lock stays, and is held by the caller.
+
+        What says that the stage is finished, or may be gone on with, goes first: a kill leaves no folder that seems so.
+        """
+        self._remove(keep=frozenset({"lock"}))
+
+    def restart(self) -> None:
+        """Forget what a training left that has no checkpoint to go on from.
+
+        Where nothing of it was ever committed, what it is and what MLflow knows of it stays: it is the same training.
+        """
+        begun = {"stage.json", "tracking.json"} if self.committed == 0 else set[str]()
+        self._remove(keep=frozenset({"lock", *begun}))
+
+    def _remove(self, keep: Set[str]) -> None:
+        for name in ("done.json", "resume.ckpt"):
+            if (self.path / name).exists():
+                (self.path / name).unlink()
+                to_disk(self.path)
         for path in sorted(self.path.rglob("*"), reverse=True):
-            if path.name != "lock":
-                path.rmdir() if path.is_dir() else path.unlink()
+            if path.name not in keep:
+                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Record | None:
@@ -115,5 +183,3 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write the whole file or nothing: a reader never sees half of it, also after a power cut."""
     with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1, default=str)
-        file.flush()
-        os.fsync(file.fileno())

@@ -18,8 +18,8 @@ from kdlab.callbacks.life import Journal, Life, Scored, exported
 from kdlab.errors import DivergedError, Interrupted, StageError
 from kdlab.job import Job, direction, put
 from kdlab.randomness import address, forked
-from kdlab.stage_folder import StageFolder, write_json
-from kdlab.weights import save_weights
+from kdlab.stage_folder import StageFolder
+from kdlab.weights import WholeCheckpoints, save_weights
 
 #: Least time between two checkpoints of a stage: what a kill can cost.
 CHECKPOINT_SECONDS = 2.0
@@ -38,7 +38,7 @@ def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Cal
         if arguments.get("max_epochs") == 0:
             save_weights(folder.weights, exported(module))
             untrained = {"epoch": -1, "steps": 0, "seconds": 0.0, "monitor": None, "best": None}
-            write_json(folder.path / "done.json", untrained)
+            folder.finish(untrained)
             return
         trainer = make_trainer(
             job, [evaluate, scored, *job.experiment.callbacks(job.stage), life, *callbacks], logger=journal, **arguments
@@ -112,10 +112,7 @@ def finish(folder: StageFolder, life: Life, trainer: lightning.Trainer, journal:
         "evaluation_seconds": evaluate.seconds,
         "versions": {"torch": torch.__version__, "lightning": version("lightning")},
     }
-    write_json(folder.path / "done.json", done)
-    folder.resume.unlink(missing_ok=True)
-    for path in folder.path.glob("best-*.safetensors"):
-        path.unlink()
+    folder.finish(done)
 
 
 def make_trainer(job: Job, callbacks: list[lightning.Callback], **arguments: Any) -> lightning.Trainer:  # noqa: ANN401
@@ -134,9 +131,11 @@ def make_trainer(job: Job, callbacks: list[lightning.Callback], **arguments: Any
         settings["strategy"] = "ddp"
     try:
         with quiet():
-            return lightning.Trainer(**{**settings, **arguments}, callbacks=callbacks)
+            trainer = lightning.Trainer(**{**settings, **arguments}, callbacks=callbacks)
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise StageError(f"stage {job.stage!r}: Lightning's Trainer refuses its settings: {error}") from error
+    trainer.strategy.checkpoint_io = WholeCheckpoints()
+    return trainer
 
 
 def check_readable(checkpoint: Path) -> None:

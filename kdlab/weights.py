@@ -3,14 +3,30 @@
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kdlab.errors import StageError
 from kdlab.files import replacing
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Lightning's checkpoints, whole and on the disk before they count; a kill of its own way leaves files in /tmp."""
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,  # noqa: ANN401  Lightning's signature
+    ) -> None:
+        """Write it beside its place, and put it there in one step."""
+        with replacing(Path(path)) as scratch:
+            torch.save(checkpoint, scratch)
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:

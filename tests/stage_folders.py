@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from kdlab.stage_folder import StageFolder
+
 CREATED = 1_700_000_000_000
 # One transparent pixel.
 PIXEL = base64.b64decode(
@@ -73,15 +75,15 @@ def complete_stage(
         log_epoch(folder, epoch)
     metrics = {"test/accuracy": 0.9, "cost/parameters": 100.0} if test is None else dict(test)
     write(folder / f"test-{evaluation}.json", {"metrics": metrics, "time": CREATED + 10_000})
+    (folder / "model.safetensors").write_bytes(b"weights")
     if files:
-        (folder / "model.safetensors").write_bytes(b"weights")
         (folder / "soft_labels.safetensors").write_bytes(b"labels")
         np.savez(folder / f"scores-{evaluation}.npz", index=np.arange(3))
         (folder / "figures").mkdir()
         (folder / "figures" / "attributions.png").write_bytes(PIXEL)
         (folder / "explainer.txt").write_text("if x < 0.5: class 1\nelse: class 0\n")
     done = {"epoch": epochs - 1, "monitor": "val/accuracy", "best": 0.9, "steps": 10 * epochs, "seconds": 12.5}
-    write(folder / "done.json", done | {"versions": {"torch": "2.6"}})
+    StageFolder(folder).finish(done | {"versions": {"torch": "2.6"}})
 
 
 def write_execution(

@@ -209,10 +209,8 @@ class Life(lightning.Callback):
 
     def _save(self, trainer: lightning.Trainer) -> None:
         self.count_time()
-        scratch = self._folder.path / ".resume.scratch"
-        trainer.save_checkpoint(scratch, weights_only=False)
+        trainer.save_checkpoint(self._folder.resume, weights_only=False)
         if trainer.is_global_zero:
-            scratch.replace(self._folder.resume)
             self._folder.commit(self._journal.size())
             for old in self._folder.path.glob("best-*.safetensors"):
                 if old != self._best_path():
