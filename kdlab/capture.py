@@ -4,7 +4,7 @@ Forward hooks by module path and not a traced graph: paths are those that ``prin
 branch on values, unpack shapes or use ``nn.TransformerEncoder`` work as they are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -82,8 +82,9 @@ class Captured:
         return [self[name] for name in names]
 
     def keep(self, path: str, kind: str, value: object) -> None:
-        """Note a tensor, or the first of a tuple or list, as one call of a layer."""
-        tensor = value[0] if isinstance(value, (tuple, list)) and value else value
+        """Note a tensor, or the first of a tuple, list or mapping, as one call of a layer."""
+        parts = list(value.values()) if isinstance(value, Mapping) else value
+        tensor = parts[0] if isinstance(parts, (tuple, list)) and parts else value
         if not isinstance(tensor, Tensor):
             raise TypeError(
                 f"the {kind} of layer {path!r} is {type(tensor).__name__}, not a tensor; capture a layer inside it"
@@ -122,7 +123,8 @@ def capture(model: nn.Module, names: Sequence[str]) -> Iterator[Captured]:
     A name is a module path with an optional call and kind: ``layer3`` (its output), ``head:input`` (its first input),
     ``encoder.layers.2.self_attn:weights`` (attention weights of an ``nn.MultiheadAttention``, (batch, heads,
     queries, keys), while the model itself goes on to get what it asked for), ``block#2`` (second call of a module
-    that runs twice). Of a tuple the first tensor is meant. The tensors are part of the graph exactly when the
+    that runs twice). Of a tuple or mapping the first
+    tensor is meant. The tensors are part of the graph exactly when the
     forward ran with gradients.
 
     A compiled model runs uncompiled inside the block, because hooks placed after its first call would not fire.

@@ -20,6 +20,7 @@ from kdlab.maps import check_maps
 from kdlab.modules.joint import Joint
 from kdlab.modules.supervised import Supervised
 from kdlab.options import Options
+from kdlab.outputs import logits_of
 from kdlab.randomness import address, forked
 from kdlab.stage_folder import StageFolder
 from kdlab.teacher import Teacher
@@ -117,7 +118,7 @@ class Job:
         for name, network in networks.items():
             modes = [(part, part.training) for part in network.modules()]
             with torch.no_grad():
-                shape = tuple(network.eval()(batch["inputs"][:2]).shape)
+                shape = tuple(logits_of(network.eval()(batch["inputs"][:2])).shape)
             for part, mode in modes:
                 part.training = mode
             if len(shape) != 2 or shape[1] != self.data.classes:
@@ -212,7 +213,7 @@ def classes_of(data: lightning.LightningDataModule, module: lightning.LightningM
     if isinstance(data, DataModule):
         return data.classes
     with torch.no_grad():
-        return int(module.eval()(first_batch(data)["inputs"][:1]).shape[1])
+        return int(logits_of(module.eval()(first_batch(data)["inputs"][:1])).shape[1])
 
 
 def monitored(monitor: str, measures: Mapping[str, Measure]) -> Measure | None:

@@ -18,6 +18,7 @@ from kdlab.figures import SAMPLES, attribution_panel, map_panel
 from kdlab.files import replacing
 from kdlab.job import Job, learned_of, network_of
 from kdlab.maps import maps_of
+from kdlab.outputs import logits_of
 from kdlab.stage_folder import write_json
 from kdlab.teacher import Teacher
 
@@ -122,7 +123,7 @@ def _shown(data: DataModule, model: nn.Module, teacher: Teacher | None) -> _Show
     rows = sorted(set(torch.linspace(0, len(probe["inputs"]) - 1, SAMPLES).long().tolist()))
     inputs = probe["inputs"][rows].to(device)
     with torch.no_grad():
-        predicted = model(inputs).argmax(dim=1)
+        predicted = logits_of(model(inputs)).argmax(dim=1)
     pairs = zip(probe["target"][rows].tolist(), predicted.tolist(), strict=True)
     return _Shown(inputs, predicted, [_title(data.class_names, target, said) for target, said in pairs])
 

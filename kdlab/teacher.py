@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kdlab.capture import capture
 from kdlab.explainers.base import Attribution
+from kdlab.outputs import check_logits, logits_of
 from kdlab.soft_labels import SoftLabels
 
 
@@ -19,7 +20,8 @@ class Teacher:
     """A network in eval mode whose parameters take no gradient, and its soft labels where they are cached.
 
     Args:
-        network: any network from inputs to logits; it is frozen in place.
+        network: any network from inputs to logits, or to a mapping or dataclass that holds them as ``logits``; it is
+            frozen in place.
         soft_labels: its logits on fixed views of the data, used for batches that carry ``index`` and ``view``.
     """
 
@@ -28,9 +30,13 @@ class Teacher:
         self.soft_labels = soft_labels
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Logits (batch, classes), computed now; gradients reach the inputs if they ask for them."""
-        logits: Tensor = self.network(inputs)
-        return logits
+        """Logits (batch, classes), computed now; gradients reach the inputs if they ask for them.
+
+        Raises:
+            TypeError: If the network returns neither a tensor nor something that has one as ``logits``.
+            ValueError: If the logits are not (batch, classes) with two classes or more.
+        """
+        return check_logits(logits_of(self.network(inputs)), f"the teacher ({type(self.network).__name__})")
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Logits (batch, classes) of a batch: cached ones where the batch permits it by ``view``, else live ones."""
@@ -119,7 +125,7 @@ class Together(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (batch, classes)."""
-        return self.combine(torch.stack([network(inputs) for network in self.networks]))
+        return self.combine(torch.stack([logits_of(network(inputs)) for network in self.networks]))
 
 
 class Ensemble(Teacher):

@@ -169,12 +169,26 @@ def test_under_inference_mode_a_tensor_overwritten_in_place_is_kept_as_it_was() 
         torch.testing.assert_close(captured["0"], model[0](inputs))
 
 
-def test_a_layer_that_gives_no_tensor_is_an_error() -> None:
-    class Pair(nn.Module):
-        def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-            return {"first": inputs}
+class Pair(nn.Module):
+    """Returns a mapping, as the layers of Hugging Face's models do."""
 
+    def __init__(self, first: object = None) -> None:
+        super().__init__()
+        self.first = first
+
+    def forward(self, inputs: Tensor) -> dict[str, object]:
+        return {"first": inputs if self.first is None else self.first, "second": inputs + 1}
+
+
+def test_of_a_mapping_the_first_tensor_is_meant() -> None:
     model = nn.Sequential(Pair())
+    with capture(model, ["0"]) as captured:
+        model(torch.ones(1))
+    torch.testing.assert_close(captured["0"], torch.ones(1))
+
+
+def test_a_layer_that_gives_no_tensor_is_an_error() -> None:
+    model = nn.Sequential(Pair("a word"))
     with pytest.raises(TypeError, match="output of layer '0' is dict"), capture(model, ["0"]):
         model(torch.ones(1))
 

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "kdlab"
 
 # From the ground up. What stands on one line may import each other, as long as no circle comes of it.
 LAYERS = [
-    {"losses", "metrics", "models", "data", "signals", "capture", "randomness", "files"},
+    {"losses", "metrics", "models", "data", "signals", "capture", "randomness", "files", "outputs"},
     {"explainers", "soft_labels", "teacher"},
     {"modules", "configuration", "errors", "interruption", "stage_folder", "weights"},
     {"callbacks", "experiment", "options", "costs", "figures", "maps"},
@@ -30,12 +30,13 @@ HEIGHT["testing"] = HEIGHT["modules"]
 
 # What these may import besides Python's own modules; their own package is written as kdlab.<package>.
 ALONE = {
-    "losses": {"torch", "kdlab.losses"},
-    "metrics": {"torch", "torchmetrics", "kdlab.metrics"},
+    "losses": {"torch", "kdlab.losses", "kdlab.outputs"},
+    "metrics": {"torch", "torchmetrics", "kdlab.metrics", "kdlab.outputs"},
     "models": {"torch", "kdlab.models"},
     "data": {"torch", "lightning", "numpy", "sklearn", "mlxtend", "PIL", "kdlab.data"},
     "signals": set(),
     "capture": {"torch"},
+    "outputs": {"torch"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

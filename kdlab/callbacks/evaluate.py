@@ -18,6 +18,7 @@ from kdlab.data.batches import as_batch
 from kdlab.explainers.base import Attribution
 from kdlab.metrics.base import PerSample
 from kdlab.modules.supervised import Supervised
+from kdlab.outputs import logits_of
 from kdlab.signals import VOCABULARY, Signals, explain_missing
 from kdlab.teacher import Teacher
 
@@ -250,7 +251,8 @@ class Evaluate(lightning.Callback):
         if isinstance(module, Supervised):
             return self._with_teacher(module.signals(batch))
         plain = Signals(
-            {**batch, "model": module}, {"logits": lambda s: module(s["inputs"]), "preds": lambda s: s["logits"]}
+            {**batch, "model": module},
+            {"logits": lambda s: logits_of(module(s["inputs"])), "preds": lambda s: s["logits"]},
         )
         return self._with_teacher(plain)
 

@@ -14,6 +14,7 @@ from kdlab.explainers.deployed import Deployed
 from kdlab.explainers.networks import fully_connected
 from kdlab.explainers.players import Features, Players, draw_coalitions, reveal, spread
 from kdlab.losses.numerics import at_least_float32
+from kdlab.outputs import logits_of
 
 # A window of about 50 batches for what describe() tells.
 WINDOW = 0.02
@@ -141,7 +142,7 @@ class AmortisedShapley(Learned):
         return Deployed(self, self._explain, empty=self._value(self.baseline[None]))
 
     def _explain(self, inputs: Tensor, logits: Tensor, explained: Tensor, empty: Tensor) -> Tensor:
-        whole = logits if self.averaged is None else self.averaged(inputs)
+        whole = logits if self.averaged is None else logits_of(self.averaged(inputs))
         return self._of_class(inputs, at_least_float32(whole), explained, empty)
 
     def _of_class(self, inputs: Tensor, whole: Tensor, explained: Tensor, empty: Tensor) -> Tensor:
@@ -170,7 +171,7 @@ class AmortisedShapley(Learned):
         """Return the value function's logits, without gradient."""
         source = self.model if self.averaged is None else self.averaged
         with explaining(source), torch.no_grad():
-            logits: Tensor = source(inputs.detach().clone())
+            logits = logits_of(source(inputs.detach().clone()))
             return at_least_float32(logits)
 
     @torch.no_grad()

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import log_softmax
 
+from kdlab.outputs import logits_of
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -139,12 +141,17 @@ def watched(inputs: Tensor, keep_graph: bool) -> Tensor:
     return inputs.detach().clone().requires_grad_()
 
 
-def chosen_class(logits: Tensor, target: Tensor | None) -> Tensor:
+def chosen_class(output: object, target: Tensor | None) -> Tensor:
     """Return the class explained for each sample (batch,): the target, or the top class of logits (batch, classes).
+
+    Args:
+        output: What a network returned, from which ``logits_of`` takes the logits.
+        target: Classes (batch,), or None.
 
     Raises:
         ValueError: If the logits are no matrix, or the target has another length or names a class that there is not.
     """
+    logits = logits_of(output)
     if logits.dim() != 2:
         raise ValueError(f"logits must be (batch, classes) to explain a class, got {tuple(logits.shape)}")
     if target is None:
@@ -159,8 +166,9 @@ def chosen_class(logits: Tensor, target: Tensor | None) -> Tensor:
     return target.long().clone()
 
 
-def class_score(logits: Tensor, target: Tensor | None) -> Tensor:
-    """Return the score (batch,) of the class explained."""
+def class_score(output: object, target: Tensor | None) -> Tensor:
+    """Return the score (batch,) of the class explained, of what a network returned."""
+    logits = logits_of(output)
     return logits.gather(1, chosen_class(logits, target)[:, None])[:, 0]
 
 

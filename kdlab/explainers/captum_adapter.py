@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from kdlab.capture import find_layer, layer_paths
 from kdlab.explainers.base import chosen_class, explaining, predicted_class
 from kdlab.explainers.spatial import as_inputs
+from kdlab.outputs import AsLogits, logits_of
 
 TENSORS = ("baselines", "feature_mask", "layer_baselines", "layer_mask", "interpretable_input")
 REFUSED = ("return_convergence_delta", "inputs", "target", "self")
@@ -87,7 +88,7 @@ class Captum:
                 f"{self.name} {'needs' if layer is None else 'takes no'} layer" + _layer_hint(model, layer)
             )
         first = next(iter(takes))
-        build = {first: model, **built}
+        build = {first: AsLogits(model), **built}
         if layer is not None:
             build["layer"] = find_layer(model, layer)
         self.method: CaptumMethod = kind(**build)
@@ -114,7 +115,7 @@ class Captum:
         explained = predicted_class(self.model, inputs) if target is None else target
         with explaining(self.model), torch.set_grad_enabled(self.needs_gradient):
             # One sample's logits tell how many classes there are, for captum would fail deep inside.
-            explained = chosen_class(self.model(inputs[:1].clone()).expand(len(inputs), -1), explained)
+            explained = chosen_class(logits_of(self.model(inputs[:1].clone())).expand(len(inputs), -1), explained)
             # captum warns about inputs that do not require a gradient where it needs one.
             plain = inputs.detach().clone().requires_grad_(self.needs_gradient)
             if not self.sample_by_sample:

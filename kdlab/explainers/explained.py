@@ -5,6 +5,7 @@ from typing import NamedTuple, Self
 from torch import Tensor, nn
 
 from kdlab.explainers.base import Attribution, Deploys
+from kdlab.outputs import logits_of
 
 
 class Explanation(NamedTuple):
@@ -45,7 +46,7 @@ class Explained(nn.Module):
 
     def forward(self, inputs: Tensor) -> Explanation:
         """Return logits, the top class and its attributions."""
-        logits: Tensor = self.model(inputs)
+        logits = logits_of(self.model(inputs))
         explained = logits.argmax(dim=1)
         return Explanation(logits, explained, self.explain(inputs, logits, explained))
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from kdlab.explainers.base import chosen_class
 from kdlab.losses.gather import gathered
 from kdlab.metrics.interaction_strength import two_way
+from kdlab.outputs import logits_of
 
 
 def first_samples(loader: Iterable[Mapping[str, Any]], count: int) -> Tensor:
@@ -46,7 +47,7 @@ def ranked_pairs(model: nn.Module, inputs: Tensor, candidates: Tensor) -> tuple[
     """
 
     def centred(rows: Tensor) -> Tensor:
-        logits: Tensor = model(rows)
+        logits = logits_of(model(rows))
         return logits - logits.mean(dim=1, keepdim=True)
 
     with torch.no_grad():

@@ -10,6 +10,7 @@ from kdlab.explainers.base import Learned, chosen_class, explaining, flattened, 
 from kdlab.explainers.tree_picture import Branch, as_figure, as_text, named
 from kdlab.losses.gather import gathered
 from kdlab.losses.numerics import at_least_float32
+from kdlab.outputs import logits_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,7 +135,7 @@ class RuleTree(Learned):
             for batch in loader:
                 inputs = batch["inputs"].to(device)
                 samples.append(inputs.clone())
-                outputs.append(self.softened(self.model(inputs.clone())))
+                outputs.append(self.softened(logits_of(self.model(inputs.clone()))))
             if not samples:
                 raise ValueError("the loader gave no batch to fit the tree on")
             self.learn(*gathered(torch.cat(samples), torch.cat(outputs)))
@@ -178,7 +179,9 @@ class RuleTree(Learned):
         noise = torch.randn(inputs.shape, generator=generator).to(inputs)
         perturbed = inputs + self.noise * inputs.std(dim=0, correction=0) * noise
         agrees = (self(inputs).argmax(dim=1) == probabilities.argmax(dim=1)).double().mean()
-        agrees_perturbed = (self(perturbed).argmax(dim=1) == self.model(perturbed).argmax(dim=1)).double().mean()
+        agrees_perturbed = (
+            (self(perturbed).argmax(dim=1) == logits_of(self.model(perturbed)).argmax(dim=1)).double().mean()
+        )
         length = (self.path(inputs).diff(dim=1) != 0).sum(dim=1).double().mean()
         same = float(question == self.feature[0].item()) if question is not None else torch.nan
         self.scores = torch.tensor(

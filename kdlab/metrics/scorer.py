@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdlab.metrics.checks import check_classes
 from kdlab.metrics.numerics import at_least_float32
+from kdlab.outputs import logits_of
 
-Model = Callable[[Tensor], Tensor]
+# A network may return more than its logits, see ``logits_of``.
+Model = Callable[[Tensor], Any]
 
 # Measured on two CPUs: a chunk whose activations leave the cache costs a small conv net twice the time.
 CPU_BYTES, CPU_ROWS = 8 * 2**20, 4096
@@ -132,7 +135,7 @@ class Scorer:
         return scores if self.on_logits else (scores - grouped.logsumexp(dim=2)).exp()
 
     def _checked(self, built: Tensor) -> Tensor:
-        logits = self.model(built)
+        logits = logits_of(self.model(built))
         if self._classes is None:
             if logits.dim() != 2 or logits.shape[0] != built.shape[0]:
                 raise ValueError(f"the model must return (batch, classes), got {tuple(logits.shape)}")

@@ -14,6 +14,7 @@ from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
 from kdlab.losses.logits.cross_entropy import CrossEntropy
 from kdlab.modules.means import Means
+from kdlab.outputs import check_logits, logits_of
 from kdlab.signals import Asked, Signals
 
 #: The terms of an objective: the weight, which is a number, and the value, which is a scalar tensor.
@@ -24,7 +25,8 @@ class Supervised(lightning.LightningModule):
     """``L_s = w * L_p``: the task loss, cross-entropy over the labelled samples of a batch.
 
     Args:
-        model: any network from inputs (batch, ...) to logits (batch, classes).
+        model: any network from inputs (batch, ...) to logits (batch, classes), or to a mapping or dataclass that holds
+            them as ``logits``.
         task: L_p, a loss that names the signals it needs; cross-entropy if left out.
         task_weight: w, no unit, >= 0.
         optimizer: a callable from parameter groups, such as a torch optimiser's class with its arguments bound.
@@ -70,9 +72,13 @@ class Supervised(lightning.LightningModule):
         self._checked = False
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (batch, classes) of the model."""
-        logits: Tensor = self.model(inputs)
-        return logits
+        """Logits (batch, classes) of the model.
+
+        Raises:
+            TypeError: If the model returns neither a tensor nor something that has one as ``logits``.
+            ValueError: If the logits are not (batch, classes) with two classes or more.
+        """
+        return check_logits(logits_of(self.model(inputs)), f"the model ({type(self.model).__name__})")
 
     def signals(self, batch: Mapping[str, Tensor]) -> Signals:
         """What this stage offers to losses and metrics for one batch."""

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from kdlab.losses.explanations.part import check_share, evaluating, mixed, soft_part
 from kdlab.losses.numerics import at_least_float32, check_alike
+from kdlab.outputs import logits_of
 
 
 class SufficientPart(nn.Module):
@@ -39,7 +40,7 @@ class SufficientPart(nn.Module):
         check_alike(attributions=attributions, inputs=inputs)
         part = soft_part(attributions, self.share, self.sharpness)
         with evaluating(model):
-            kept = model(mixed(inputs, baseline, part))
+            kept = logits_of(model(mixed(inputs, baseline, part)))
         whole = F.log_softmax(at_least_float32(logits).detach(), dim=1)
         return F.kl_div(F.log_softmax(at_least_float32(kept), dim=1), whole, log_target=True, reduction="batchmean")
 
@@ -73,6 +74,6 @@ class NecessaryPart(nn.Module):
         check_alike(attributions=attributions, inputs=inputs)
         part = soft_part(attributions, self.share, self.sharpness)
         with evaluating(model):
-            logits = at_least_float32(model(mixed(inputs, baseline, 1 - part)))
+            logits = at_least_float32(logits_of(model(mixed(inputs, baseline, 1 - part))))
         others = logits.scatter(1, explained[:, None], -torch.inf).logsumexp(1)
         return (logits.logsumexp(1) - others).mean()

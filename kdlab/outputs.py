@@ -1,0 +1,75 @@
+"""The logits in what a network returns: a tensor, or a mapping or dataclass with them as ``logits``."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+
+@runtime_checkable
+class HasLogits(Protocol):
+    """A dataclass or named tuple such as Hugging Face's ``ModelOutput`` or torchvision's ``GoogLeNetOutputs``."""
+
+    # What a network calls its logits may be no tensor, which is then refused.
+    logits: Any
+
+
+def logits_of(output: object) -> Tensor:
+    """Return the logits of a network's output; a tensor is taken as it is, whatever its shape.
+
+    Raises:
+        TypeError: If it is no tensor and has none called ``logits``.
+    """
+    if isinstance(output, Tensor):
+        return output
+    found = output.get("logits") if isinstance(output, Mapping) else None
+    if found is None and isinstance(output, HasLogits):
+        found = output.logits
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"a network returned {type(output).__name__}{_with(output)}; kdlab needs a tensor of logits (batch, "
+            f"classes), or a mapping or dataclass that has it as 'logits'"
+        )
+    return found
+
+
+def check_logits(logits: Tensor, network: str) -> Tensor:
+    """Return the logits if they are (batch, classes) with two classes or more.
+
+    Args:
+        logits: what the network gave.
+        network: what to call it, such as ``the model (MLP)``.
+
+    Raises:
+        ValueError: If they are not; it says what to do.
+    """
+    if logits.ndim == 2 and logits.shape[1] > 1:
+        return logits
+    found = f"{network} gives logits of shape {tuple(logits.shape)}, and (batch, classes) is needed"
+    if logits.ndim == 1 or logits.shape[-1:] == (1,):
+        raise ValueError(f"{found}: give a binary classifier two logits, one a class")
+    raise ValueError(f"{found}: give one row of logits a sample, such as those of one token or their mean")
+
+
+class AsLogits(nn.Module):
+    """A network that returns its logits alone, for callers who take nothing else.
+
+    Args:
+        network: from inputs to anything that ``logits_of`` takes.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (batch, classes)."""
+        return logits_of(self.network(inputs))
+
+
+def _with(output: object) -> str:
+    if isinstance(output, Mapping):
+        return f" with {sorted(map(str, output))}"
+    if isinstance(output, Iterable):
+        return f" of {[type(part).__name__ for part in output]}"
+    return ""
