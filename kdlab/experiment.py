@@ -1,18 +1,19 @@
 """An experiment: read from YAML, checked whole against the constructors' types, built piece by piece, fingerprinted."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kdlab.configuration import overrides as overriding
-from kdlab.configuration.code import code_of, content_hash, files_in, hash_of
+from kdlab.configuration.contents import Contents
 from kdlab.configuration.document import Document, load
 from kdlab.configuration.errors import ConfigurationError, listing, suggestion
 from kdlab.configuration.form import check_form
-from kdlab.configuration.nodes import Call, Names, Node
+from kdlab.configuration.nodes import Call, Names
 from kdlab.configuration.parameters import flattened
 from kdlab.configuration.structure import Outline, StageConfig
+from kdlab.fingerprint import Fingerprints
 
 if TYPE_CHECKING:
     import lightning.pytorch as lightning
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from kdlab.explainers.base import Attribution
 
 __all__ = ["ConfigurationError", "Experiment", "StageConfig", "read", "read_outline"]
-
-#: Goes into every fingerprint; a new number makes every stage train again.
-FORMAT = 1
 
 
 def read_outline(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> Outline:
@@ -188,55 +186,17 @@ class Experiment:
         """New callbacks of a stage."""
         return [node.handed(self._names).build() for node in self._checked.callbacks[stage]]
 
-    def code_of(self, stage: str) -> dict[str, str]:
-        """Digest by class path of the stage's and the data's classes outside installed packages and outside kdlab."""
-        return code_of(call for node in (self._checked.data, *self._nodes(stage)) for call in node.calls())
-
-    def fingerprint(self, stage: str, seed: int, needs: Mapping[str, str]) -> str:
-        """Twenty hex digits that change exactly when the stage's result may.
+    def fingerprints(self, memory: Path | None = None) -> Fingerprints:
+        """What decides the results of the stages, of the files and the code as they are now.
 
         Args:
-            stage: the stage; its name does not enter.
-            seed: its seed.
-            needs: the fingerprint of each stage that teaches it, and of the one that it starts from.
+            memory: a file that remembers the digests of large files, for speed alone.
         """
-        config = self.stages[stage]
-        resolved = dict(self.resolved["stages"][stage])
-        for left_out in ("teacher", "start", "vary", "weights"):
-            resolved.pop(left_out, None)
-        data = self.resolved["data"]
-        return hash_of(
-            {
-                "format": FORMAT,
-                "seed": seed,
-                "data": data,
-                "files": files_in(data, (Path.cwd(), self.path.parent)),
-                "stage": resolved,
-                "weights": None if config.weights is None else content_hash(config.weights),
-                "needs": [needs[teacher] for teacher in config.teachers],
-                "start": None if config.start is None else needs[config.start],
-                "code": self.code_of(stage),
-            }
-        )
+        return Fingerprints(self._checked, Contents(memory))
 
     def evaluation_hash(self) -> str:
-        """Twenty hex digits that change when the evaluation's configuration or code does; no stage enters.
-
-        Nor does ``every``: the test is the same whatever validation saw on the way.
-        """
-        evaluation = self._checked.evaluation
-        nodes: list[Node] = [*evaluation.metrics.values()]
-        nodes += [] if evaluation.explainer is None else [evaluation.explainer]
-        code = code_of(call for node in nodes for call in node.calls())
-        told = {name: value for name, value in self.resolved["evaluate"].items() if name != "every"}
-        if not evaluation.maps:
-            del told["maps"]  # stages that were tested when nobody could ask for maps were tested in this way
-        return hash_of({"format": FORMAT, "evaluate": told, "code": code})
+        """Twenty hex digits that change when what is computed at test does; no stage enters, and no data."""
+        return self.fingerprints().evaluation()
 
     def _module(self, stage: str) -> Call:
         return self._checked.modules[stage]
-
-    def _nodes(self, stage: str) -> list[Node]:
-        combine = self._checked.combines[stage]
-        own = [self._module(stage), *([] if combine is None else [combine])]
-        return [*own, *self._checked.callbacks[stage], *self._checked.trainers[stage].values()]

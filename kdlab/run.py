@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 
+from kdlab.data.base import Known
 from kdlab.errors import GivenUp, Interrupted, StageError
 from kdlab.experiment import Experiment
 from kdlab.job import Job
@@ -192,6 +193,8 @@ def describe(job: Job, planned: Planned) -> None:
         "parameters": job.experiment.parameters(job.stage),
         "teacher": planned.needs[0] if len(planned.needs) == 1 else list(planned.needs) or None,
         "start": planned.start,
+        # Data whose content nobody can tell, by the name of their class; the report says so.
+        "unknown_data": None if isinstance(job.data, Known) else type(job.data).__name__,
         "kind": str(stage.module["class_path"]).rpartition(".")[2],
         # A stage that goes on is the stage that began: MLflow knows its run by this.
         "created": begun.get("created", time_ns() // 10**6),

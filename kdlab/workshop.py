@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from lightning.pytorch import LightningDataModule
 
-from kdlab.data.base import DataModule
+from kdlab.configuration.code import hash_of
+from kdlab.data.base import DataModule, Known
+from kdlab.errors import StageError
 from kdlab.experiment import Experiment
 from kdlab.job import Job, names_of, network_of, trained_module, user_errors
 from kdlab.options import Options
@@ -56,9 +58,17 @@ class Workshop:
         self.options = options
         self.stages = options.mlruns / "stages"
         self.data: LightningDataModule
-        self.data_hash: str
+        #: Digest of what the data hold; None where they are known by their settings alone.
+        self.data_hash: str | None
         self._teachers: dict[str, Teacher] = {}
-        if before is not None and before.experiment.resolved["data"] == experiment.resolved["data"]:
+        self._fingerprints: dict[tuple[str, int], str] = {}
+        # Read before the data, which may take long, so that it is what this execution was started with.
+        self._prints = experiment.fingerprints(options.mlruns / "digests.json")
+        self._prints.look()
+        self._evaluation = self._prints.evaluation()
+        settings = {"resolved": experiment.resolved["data"], **self._prints.data(known=True)}
+        self._data_settings = hash_of(settings)
+        if before is not None and before._data_settings == self._data_settings:
             # A sweep's next trial: the same data, and teachers that are known by their fingerprints.
             self.data, self.data_hash, self._teachers = before.data, before.data_hash, before._teachers
             self.experiment = experiment.with_names(names_of(self.data))
@@ -67,13 +77,28 @@ class Workshop:
             self.data = experiment.build_data()
             self.data.prepare_data()
             self.data.setup("fit")
+            self.data_hash = self.data.content_hash() if isinstance(self.data, Known) else None
         self.experiment = experiment.with_names(names_of(self.data))
-        self.data_hash = self.data.content_hash() if isinstance(self.data, DataModule) else "unknown"
 
     def fingerprint(self, stage: str, seed: int) -> str:
-        """The address of everything that decides the outcome of a stage with this seed."""
-        needs = {name: self.fingerprint(name, at) for name, at in self.needed_by(stage, seed)}
-        return self.experiment.fingerprint(stage, seed, needs)
+        """The address of everything that decides the outcome of a stage with this seed, as it was at the start."""
+        which = (stage, seed)
+        if which not in self._fingerprints:
+            needs = {name: self.fingerprint(name, at) for name, at in self.needed_by(stage, seed)}
+            reference = self._compared_with(stage, seed) if self._prints.judge(stage).compares else []
+            self._fingerprints[which] = self._prints.stage(
+                stage, seed=seed, needs=needs, data=self.data_hash, reference=reference
+            )
+        return self._fingerprints[which]
+
+    def _compared_with(self, stage: str, seed: int) -> list[str]:
+        """What decides the teacher that a stage is compared with: fingerprints, and how several are combined."""
+        lender = self._lender(stage)
+        if lender is None:
+            return []
+        combination = self._prints.combination(lender)
+        combined = [] if combination is None else [hash_of(combination)]
+        return [*(self.fingerprint(*which) for which in self.reference_of(stage, seed)), *combined]
 
     def teachers_of(self, stage: str, seed: int) -> list[tuple[str, int]]:
         """The stages that teach this one, each with the seed that it is taken from."""
@@ -106,10 +131,7 @@ class Workshop:
 
     def planned(self, stage: str, seed: int) -> Planned:
         """Where a stage lives and how it is tested."""
-        reference = [self.fingerprint(*which) for which in self.reference_of(stage, seed)]
-        lender = self._lender(stage)
-        combined = None if lender is None else self.experiment.resolved["stages"][lender]["combine"]
-        told = ":".join([self.experiment.evaluation_hash(), *reference, *([] if combined is None else [str(combined)])])
+        told = ":".join([self._evaluation, *self._compared_with(stage, seed)])
         start = self.experiment.starts(stage, seed)
         return Planned(
             stage,
@@ -123,12 +145,22 @@ class Workshop:
     def job(self, planned: Planned) -> Job:
         """All that training or testing a stage takes; its teachers must be finished."""
         stage, seed = planned.stage, planned.seed
+        self._refuse_changed(stage)
         finished = [self._one_teacher(*which) for which in self.reference_of(stage, seed)]
         reference = self.as_one(stage, finished)
         teacher = reference if self.teachers_of(stage, seed) else None
         at = self.experiment.starts(stage, seed)
         start = None if at is None else load_weights(self.planned(*at).folder.weights)
         return Job(self.experiment, stage, seed, planned.folder, self.data, teacher, reference, self.options, start)
+
+    def _refuse_changed(self, stage: str) -> None:
+        """A stage must not be built from other files than those that its fingerprint knows."""
+        known = self.data_hash is not None
+        if self._prints.afresh().read_by(stage, known) != self._prints.read_by(stage, known):
+            raise StageError(
+                f"stage {stage!r}: a file or module that it names was changed while this command ran, so its results "
+                f"would bear a wrong fingerprint; start the command again, and what changed is trained afresh"
+            )
 
     def as_one(self, stage: str, teachers: Sequence[Teacher]) -> Teacher | None:
         """The teacher that a stage is taught by or compared with; several are combined as the stage says."""
@@ -150,7 +182,7 @@ class Workshop:
 
     def _soft_labels(self, planned: Planned, teacher: Teacher, data: DataModule) -> SoftLabels:
         """The teacher's logits on every sample, from the file in its folder if that is whole and its own."""
-        owner = {"teacher": planned.folder.fingerprint, "data": self.data_hash}
+        owner = {"teacher": planned.folder.fingerprint, "data": str(self.data_hash)}
         path = planned.folder.path / "soft_labels.npy"
         with planned.folder.locked():
             found = SoftLabels.load(path, owner)

@@ -16,7 +16,7 @@ LAYERS = [
     {"losses", "metrics", "models", "data", "signals", "capture", "randomness", "files", "outputs"},
     {"explainers", "soft_labels", "teacher"},
     {"modules", "configuration", "errors", "interruption", "stage_folder", "weights"},
-    {"callbacks", "experiment", "options", "costs", "figures", "maps"},
+    {"callbacks", "experiment", "fingerprint", "options", "costs", "figures", "maps"},
     {"job", "training", "pictures", "scoring", "tracking"},
     {"workshop", "report"},
     {"rehearsal", "progress", "stage_process"},

@@ -192,7 +192,8 @@ def test_a_plan_says_why_and_for_how_long(tmp_path: Path) -> None:
         "trained: new",
     ]
     assert next(lines(planned[2:3], {"student": {"student.alpha": 0.5}}, "e", tmp_path)).endswith(
-        "trained: its teacher, code, data or weights changed, about 5 min"
+        "trained: its teacher, code, data, weights, a file that it names, a library or its monitor's metric changed, "
+        "about 5 min"
     )
 
 

@@ -68,7 +68,8 @@ def test_names_of_the_data_go_to_who_asks_for_them_and_was_given_none(
     named = experiment.with_names(NAMES)
     network = named.build_model("student")
     assert (network.class_names, network.feature_names) == expected
-    assert named.fingerprint("student", 0, {"teacher": "a"}) == experiment.fingerprint("student", 0, {"teacher": "a"})
+    asked = {"seed": 0, "needs": {"teacher": "a"}, "data": "content"}
+    assert named.fingerprints().stage("student", **asked) == experiment.fingerprints().stage("student", **asked)
     assert named.resolved == experiment.resolved
     # What a change writes out in full is asked for all the same.
     again = read(file, ["student.alpha=0.3"]).with_names(NAMES).build_model("student")

@@ -1,5 +1,6 @@
 """Five plain classes in a user's folder, none of which imports kdlab, run from YAML; editing their code retrains."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,9 @@ def test_they_run_and_only_an_edit_of_code_retrains(experiment: Path, tmp_path: 
         assert one.stage == "teacher" or "test/explainer/agreement" in found["metrics"]
 
     def untrained() -> set[str]:
+        # As in another process: this one has the code that it imported.
+        for name in [name for name in sys.modules if name.startswith("mine_")]:
+            del sys.modules[name]
         return {one.stage for one in plan(read(experiment), options) if not one.trained}
 
     loss = next(tmp_path.glob("mine_*/loss.py"))

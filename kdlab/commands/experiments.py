@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from kdlab.commands.plans import lines
+from kdlab.commands.plans import lines, remark_on_data
 from kdlab.configuration.structure import check_stage_names
 from kdlab.experiment import Experiment, read, read_outline
 from kdlab.options import Options
@@ -46,12 +46,15 @@ def shortened(path: Path) -> Path:
 def plan(asked: argparse.Namespace) -> None:
     """Say what would be trained or reused, why, and for about how long."""
     experiment, options = opened(asked)
-    from kdlab.workshop import plan as planned_stages
+    from kdlab.workshop import Workshop, plans
 
-    planned = planned_stages(experiment, options)
+    workshop = Workshop(experiment, options)
+    planned = plans(workshop)
     parameters = {stage: experiment.parameters(stage) for stage in experiment.stages}
     for line in lines(planned, parameters, experiment.name, options.mlruns / "stages"):
         print(line)
+    if workshop.data_hash is None:
+        print(remark_on_data(type(workshop.data).__name__))
 
 
 def rehearse(asked: argparse.Namespace) -> None:

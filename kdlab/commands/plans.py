@@ -30,6 +30,14 @@ def lines(
         yield f"{one.stage:{width}}  seed {one.seed:<4} {one.folder.fingerprint}  {said}"
 
 
+def remark_on_data(name: str) -> str:
+    """What is to be said of data whose content nobody can tell."""
+    return (
+        f"the data ({name}) are known by their settings alone: stages that are finished do not notice other content "
+        f"behind the same settings; give the class a method content_hash() -> str, or subclass kdlab's DataModule"
+    )
+
+
 def _said(one: "Planned", same: list[Record], parameters: Mapping[str, Any]) -> str:
     if one.trained:
         return "reused" if one.tested else "reused, tested again: its evaluation changed or never ended"
@@ -48,10 +56,11 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     changed = [
         f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}"
         for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name)
+        # 1 and 1.0 are equal in Python, and for Lightning one batch and all of them.
+        if (type(old.get(name)), old.get(name)) != (type(new.get(name)), new.get(name))
     ]
     if not changed:
-        return "its teacher, code, data or weights changed"
+        return "its teacher, code, data, weights, a file that it names, a library or its monitor's metric changed"
     return ", ".join(changed[:4]) + (f" and {len(changed) - 4} more" if len(changed) > 4 else "")
 
 

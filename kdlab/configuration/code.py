@@ -1,21 +1,25 @@
-"""Digests of what a stage's result depends on besides its configuration: users' code and files."""
+"""Digests of code: a user's own by its syntax trees, a library by its version."""
 
 import ast
 import hashlib
 import json
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from kdlab.configuration.nodes import Call
-from kdlab.configuration.sources import PACKAGE, locate
+from kdlab.configuration.libraries import version_of
+from kdlab.configuration.sources import PACKAGE, locate, roots
 
 _INSTALLED = tuple(
     {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
+#: Folders that hold what somebody installed, wherever they lie.
+_PACKAGES = {"site-packages", "dist-packages"}
 
 
 def digest(value: str | bytes) -> str:
@@ -24,111 +28,120 @@ def digest(value: str | bytes) -> str:
 
 
 def hash_of(value: Mapping[str, Any]) -> str:
-    """Twenty hex digits that are the same for the same JSON."""
-    return digest(json.dumps(_numbers(value), sort_keys=True))[:20]
+    """Twenty hex digits that are the same for the same JSON; the order of keys does not count, 1 and 1.0 differ."""
+    return digest(json.dumps(value, sort_keys=True))[:20]
 
 
-def _numbers(value: Any) -> Any:  # noqa: ANN401  any JSON
-    """The same with 1.0 as 1, because which of them is written makes no difference to the result."""
-    if isinstance(value, Mapping):
-        return {name: _numbers(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def code_of(modules: Iterable[str], folders: Sequence[Path]) -> dict[str, str]:
+    """What stands behind classes, by name: a digest of each own module, a version of each library.
 
+    A module is the user's own where it lies below one of the folders and in no environment there. It counts with every
+    own module that it imports, at any depth, by the syntax tree without comments, docstrings and layout. A library
+    counts by the public version of its distribution; its code is not looked at. Python's own modules and kdlab's do not
+    count.
 
-def code_of(calls: Iterable[Call]) -> dict[str, str]:
-    """Digest by class path of the classes that live outside installed packages and outside kdlab.
-
-    A digest covers the whole module of the class and every such module that it imports, at any depth: their syntax
-    trees without comments, docstrings and layout.
+    Args:
+        modules: full names of the modules in which the classes stand.
+        folders: the experiment's and the working directory.
     """
-    digests = {}
-    for call in calls:
-        module = getattr(call.target, "__module__", "") or ""
-        if outside(module) is not None:
-            trees = {name: _tree_digest(file, _age(file)) for name, file in _closure(module).items()}
-            digests[call.class_path] = digest("\n".join(f"{name} {trees[name]}" for name in sorted(trees)))
-    return dict(sorted(digests.items()))
+    found: dict[str, str] = {}
+    waiting = list(modules)
+    seen: set[str] = set()
+    seen_packages: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        file = own_file(name, folders)
+        if file is not None:
+            source = _source(name, file)
+            found[name] = source.digest
+            waiting += source.imports
+        elif (package := _library(name, folders)) is not None and package not in seen_packages:
+            seen_packages.add(package)
+            version = version_of(package)
+            found |= {} if version is None else {package: version}
+    return dict(sorted(found.items()))
 
 
-def outside(module: str) -> Path | None:
-    """The file of a module that is neither installed nor kdlab's; None for all others."""
+def own_file(module: str, folders: Sequence[Path]) -> Path | None:
+    """The file of a module that is the user's own; None for all others."""
     if module.split(".")[0] in sys.stdlib_module_names:
         return None
     file = locate(module)
-    if file is None or file.suffix != ".py":
+    return None if file is None or not _is_own(file.resolve(), folders) else file.resolve()
+
+
+def _is_own(file: Path, folders: Sequence[Path]) -> bool:
+    if any(file.is_relative_to(place) for place in (PACKAGE, *_INSTALLED)):
+        return False
+    for folder in (folder.resolve() for folder in folders):
+        if file.is_relative_to(folder):
+            above = file.relative_to(folder).parents[:-1]
+            installed = any(_PACKAGES & set(part.parts) or (folder / part / "pyvenv.cfg").exists() for part in above)
+            if not installed:
+                return True
+    return False
+
+
+def _library(module: str, folders: Sequence[Path]) -> str | None:
+    """The top package of a module that is neither own, nor Python's, nor kdlab's."""
+    package = module.split(".")[0]
+    if not package or package in sys.stdlib_module_names or package in ("kdlab", "__main__"):
         return None
-    file = file.resolve()
-    installed = any(part in ("site-packages", "dist-packages") for part in file.parts)
-    return None if installed or any(file.is_relative_to(place) for place in (PACKAGE.resolve(), *_INSTALLED)) else file
+    # ``own.Class`` of ``from own import Class`` is no module, and its package is the user's.
+    places = [place / "__init__.py" if place.is_dir() else place for place in roots(package)]
+    return None if any(_is_own(place.resolve(), folders) for place in places) else package
 
 
-def files_in(value: Any, folders: Iterable[Path]) -> dict[str, str]:  # noqa: ANN401  any JSON
-    """Content hash of each file that a text in this configuration names, looked for in these folders in turn."""
-    texts = {text for text in _texts(value) if text and len(text) < 1024 and "\0" not in text and "\n" not in text}
-    found = {}
-    for text in sorted(texts):
-        file = next((folder / text for folder in folders if (folder / text).is_file()), None)
-        if file is not None:
-            found[text] = content_hash(file)
+@dataclass(frozen=True)
+class _Source:
+    """A module's digest, and the names that it imports."""
+
+    digest: str
+    imports: tuple[str, ...]
+
+
+#: What was read of modules that are loaded, each with the loading that it belongs to.
+_LOADED: dict[str, tuple[ModuleSpec, _Source]] = {}
+
+
+def _source(name: str, file: Path) -> _Source:
+    """The module as this process has it: a file that changed since it was first looked at is not what would run."""
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    known = _LOADED.get(name)
+    if spec is not None and known is not None and known[0] is spec:
+        return known[1]
+    found = _parsed(file.read_bytes(), name, file.name)
+    if spec is not None:
+        _LOADED[name] = (spec, found)
     return found
 
 
-def _texts(value: Any) -> Iterator[str]:  # noqa: ANN401  any JSON
-    if isinstance(value, str):
-        yield value
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _texts(item)
-
-
-def content_hash(file: Path) -> str:
-    """SHA-256 of a file, remembered as long as its size and time stay."""
-    return _content_hash(file.resolve(), _age(file))
-
-
-@lru_cache(maxsize=64)
-def _content_hash(file: Path, age: tuple[int, int]) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _age(file: Path) -> tuple[int, int]:
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns
-
-
 @lru_cache(maxsize=256)
-def _tree_digest(file: Path, age: tuple[int, int]) -> str:
-    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+def _parsed(content: bytes, module: str, name: str) -> _Source:
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):  # a compiled module, or one that nobody could import
+        return _Source(digest(content), ())
+    imports = tuple(_imports(tree, module, name == "__init__.py"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             # Any text that stands alone does nothing, the docstring being one.
             node.body = [item for item in node.body if not _is_text(item)] or [ast.Pass()]
-    return digest(ast.dump(tree))
+    return _Source(digest(ast.dump(tree)), imports)
 
 
 def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _closure(module: str) -> dict[str, Path]:
-    """The module and all modules outside installed packages that it imports, by name."""
-    found: dict[str, Path] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        file = None if name in found else outside(name)
-        if file is not None:
-            found[name] = file
-            waiting += _imports(file, name)
-    return found
-
-
-def _imports(file: Path, module: str) -> Iterator[str]:
+def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
     """Names that may be modules, of every import in the file; a name's packages count too, for their ``__init__``."""
-    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    yield from _packages(".".join(package))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _packages(alias.name)

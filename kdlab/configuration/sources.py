@@ -138,7 +138,7 @@ def locate(module: str) -> Path | None:
     if loaded is not None and getattr(loaded, "__file__", None):
         return Path(str(loaded.__file__))
     first, *rest = module.split(".")
-    for folder in _roots(first):
+    for folder in roots(first):
         place = folder.joinpath(*rest)
         for file in (place.with_suffix(".py") if rest else place, place / "__init__.py"):
             if file.is_file():
@@ -146,7 +146,8 @@ def locate(module: str) -> Path | None:
     return None
 
 
-def _roots(package: str) -> Iterator[Path]:
+def roots(package: str) -> Iterator[Path]:
+    """The folders of a top package, or the file of a single module; nothing where it cannot be imported."""
     parent = sys.modules.get(package)
     try:
         spec = parent.__spec__ if parent is not None else importlib.util.find_spec(package)

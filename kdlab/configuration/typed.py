@@ -182,4 +182,6 @@ def _default(parameter: Parameter, document: Document, keys: Keys) -> Node | Non
         if not any(further.required for further in signature_of(target).without_first(later).parameters.values()):
             arguments = _arguments(target, {}, document, keys, later)
             return Call(target, public_path(target), arguments, document, keys, later, asks=_asks(target, arguments))
+    if type(default) is int and float in (options := hints.members(parameter.type)) and int not in options:
+        default = float(default)  # as the same number is read from a file
     return None if as_json(default) is Opaque.VALUE else Value(default)

@@ -2,10 +2,11 @@
 
 import copy
 import hashlib
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 import lightning.pytorch as L
 import torch
@@ -22,6 +23,14 @@ SPLITS = ("train", "val", "test")
 SCORED = 8
 #: But not beyond so many values, for a convolution that outgrows a processor's cache takes twice as long a sample.
 CACHED = 2**18
+
+
+@runtime_checkable
+class Known(Protocol):
+    """A data module that can say what it holds, so that stages train again when that changes."""
+
+    def content_hash(self) -> str:
+        """Return a digest of all that reaches a stage."""
 
 
 class DataModule(L.LightningDataModule, ABC):
@@ -165,9 +174,15 @@ class DataModule(L.LightningDataModule, ABC):
         return max(self.batch_size, min(self.batch_size * SCORED, CACHED // math.prod(self.shape)))
 
     def content_hash(self) -> str:
-        """Return the SHA-256 of all tensors, names, types and shapes, as 64 hexadecimal digits."""
+        """Return the SHA-256 of all that reaches a stage, as 64 hexadecimal digits.
+
+        That is every tensor with its name, type and shape, the baseline, and the names of classes and features.
+        """
         self.setup()
         digest = hashlib.sha256()
+        digest.update(json.dumps([self.class_names, self.feature_names, self.classes]).encode())
+        digest.update(f"{self.baseline.dtype} {tuple(self.baseline.shape)}\n".encode())
+        digest.update(self.baseline.contiguous().view(torch.uint8).numpy().data)
         for split in SPLITS:
             for name, tensor in sorted(self.splits[split].items()):
                 digest.update(f"{split} {name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

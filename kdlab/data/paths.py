@@ -5,6 +5,23 @@ import re
 from pathlib import Path
 
 
+def expanded(path: str) -> Path:
+    """Return the path with ``~`` and environment variables expanded, whether there is anything or not.
+
+    Raises:
+        ValueError: If it names an environment variable that is not set.
+        RuntimeError: If it names a user without a home.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise ValueError(f"{path} needs the environment variable {name}, which is not set: export {name}=FOLDER")
+        return os.environ[name]
+
+    return Path(re.sub(r"\$(?:\{(\w+)\}|(\w+))", value, path)).expanduser()
+
+
 def resolved(path: str) -> Path:
     """Return the absolute path: ``~`` and environment variables expanded, relative to the working directory.
 
@@ -15,14 +32,7 @@ def resolved(path: str) -> Path:
         ValueError: If the path names an environment variable that is not set.
         FileNotFoundError: If nothing is there.
     """
-
-    def value(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if name not in os.environ:
-            raise ValueError(f"{path} needs the environment variable {name}, which is not set: export {name}=FOLDER")
-        return os.environ[name]
-
-    found = Path(re.sub(r"\$(?:\{(\w+)\}|(\w+))", value, path)).expanduser().absolute()
+    found = expanded(path).absolute()
     if not found.exists():
         raise FileNotFoundError(f"no file or folder {found}" + (f" (written {path})" if str(found) != path else ""))
     return found

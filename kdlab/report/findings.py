@@ -15,6 +15,7 @@ def findings(summary: Summary) -> list[str]:
         *_against_teacher(summary),
         *_twins(summary),
         *_gaps(summary),
+        *_unknown_data(summary),
     ]
 
 
@@ -140,6 +141,16 @@ def _gaps(summary: Summary) -> Iterator[str]:
             missing = sum(value != value for value in values)
             if missing:
                 yield f"{stage.name}: {column.phrase} undefined in {missing} of {len(values)} seeds."
+
+
+def _unknown_data(summary: Summary) -> Iterator[str]:
+    """Say where a stage that is reused may have been trained on other data."""
+    names = {str(name) for stage in summary.stages if (name := stage.record.get("unknown_data")) is not None}
+    if names:
+        yield (
+            f"The data ({', '.join(sorted(names))}) are known by their settings alone: a finished stage does not "
+            f"notice other content behind the same settings."
+        )
 
 
 def _unfinished(summary: Summary) -> Iterator[str]:
