@@ -86,7 +86,7 @@ class Experiment:
         stages: stages by name, each behind its teachers.
         resolved: the whole experiment as JSON, all defaults filled in, with full class paths; it can be run again.
         probe: how many samples of a split are explained.
-        every: at each how manyth validation.
+        every: explanations are scored at one validation in this many.
         left_out: standard measures that are not wanted.
         maps: layers whose tensors are drawn, {path in the student: path in the teacher}.
         overrides, quick: what it was read with, so that another process can read the same.

@@ -12,9 +12,10 @@ from types import FrameType
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningDataModule
 
-from kdlab.data.base import Known
+from kdlab.data.base import DataModule, Known
+from kdlab.data.contents import contents, in_one_line
 from kdlab.errors import GivenUp, Interrupted, StageError
 from kdlab.experiment import Experiment
 from kdlab.job import Job
@@ -55,6 +56,7 @@ class Ledger:
     started: int = field(default_factory=lambda: time_ns() // 10**6)
     id: str = field(default_factory=lambda: f"{strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
     name: str = ""  # where it is no run of the experiment itself, but a sweep's trial
+    data: dict[str, Any] | None = None  # what they hold, where that is known
 
     def uses(self, planned: Sequence[Planned]) -> None:
         """Name the stages, as they are before the first is trained."""
@@ -81,6 +83,7 @@ class Ledger:
             "stages": self.stages,
             "config": self.experiment.resolved,
             "evaluation": self.experiment.evaluation_hash(),
+            "data": self.data,
         }
         write_json(self.mlruns / "executions" / f"{self.id}.json", record)
 
@@ -95,10 +98,12 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
     check_writable(options.mlruns)
     check_accelerator(options)
     workshop = Workshop(experiment, options)
+    held = contents(workshop.data) if isinstance(workshop.data, DataModule) else None
+    print(told(experiment.name, workshop.data, held), flush=True)
     planned = plans(workshop)
     unfinished = list(dict.fromkeys(p.stage for p in planned if not p.trained or p.stage in options.fresh))
     rehearse_stages(workshop, unfinished)
-    execution = Ledger(options.mlruns, experiment)
+    execution = Ledger(options.mlruns, experiment, data=held)
     execution.uses(planned)
     execution.write("RUNNING")
     tracker = Tracker(options.mlruns, experiment.name)
@@ -124,6 +129,13 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
     written = report(options.mlruns, experiment.name, execution.id)
     tracker.end(status, written.summary, [written.html, written.markdown])
     return Outcome(execution.id, planned, written, tracker.link())
+
+
+def told(name: str, data: LightningDataModule, held: dict[str, Any] | None) -> str:
+    """A run's first line: what its data are."""
+    if held is None:
+        return f"{name}: data of {type(data).__name__}, of which only its own loaders know the size"
+    return in_one_line(name, held)
 
 
 def bring_to_end(

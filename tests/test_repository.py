@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,26 @@ def test_every_requirement_has_a_proven_version() -> None:
     }
     assert len(needed) > 15
     assert needed <= proven
+
+
+def broken_lines(path: Path) -> list[str]:
+    """Lines of docstrings that end early although the next word, of the same paragraph, had room."""
+    found, text = [], path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node)
+        if not documented:
+            continue
+        place = node.body[0]
+        lines = text.splitlines()[place.lineno - 1 : place.end_lineno]
+        for line, following in pairwise(lines[1:]):
+            ended = line.rstrip().endswith((":", ".")) or not line.strip() or not following.strip(' "')
+            begins = re.match(r"\s*([\w*, .]+: |- |\||``)", following) is not None
+            if not ended and not begins and len(line) + 1 + len(following.split()[0]) <= 100:
+                found.append(f"{path.name}: {line.strip()}")
+    return found
+
+
+def test_no_paragraph_of_a_docstring_is_broken_in_its_middle() -> None:
+    paths = sorted((ROOT / "kdlab").rglob("*.py"))
+    assert len(paths) > 200
+    assert not [line for path in paths for line in broken_lines(path)]

@@ -42,9 +42,8 @@ class AgreementWhereTeacherErrs(PerSample):
     """Share of the teacher's mistakes that the model repeats, wrong class and all: [0, 1], neither way better as such.
 
     High: a faithful copy, mistakes included. Low with a good accuracy: the student corrects its teacher. Samples that
-    the teacher gets
-    right, and unlabelled ones (-1), are not spoken about: they are neither in the mean nor in ``nan_count``. NaN if the
-    teacher errs nowhere.
+    the teacher gets right, and unlabelled ones (-1), are not spoken about: they are neither in the mean nor in
+    ``nan_count``. NaN if the teacher errs nowhere.
     """
 
     higher_is_better = None

@@ -28,12 +28,24 @@ class Axis:
         return (value - self.low) / (self.high - self.low)
 
 
-def axis(values: Sequence[float], count: int = 5, whole: bool = False) -> Axis:
-    """Return an axis that holds the values, with about ``count`` ticks at 1, 2 or 5 times a power of ten."""
+def axis(
+    values: Sequence[float],
+    count: int = 5,
+    whole: bool = False,
+    ends: tuple[float, float] = (-math.inf, math.inf),
+) -> Axis:
+    """Return an axis that holds the values, with about ``count`` ticks at 1, 2 or 5 times a power of ten.
+
+    Args:
+        values: What is to be shown.
+        count: About how many ticks.
+        whole: Whether ticks are whole numbers.
+        ends: What no value can pass, such as 0 and 100 %; round numbers of the scale themselves.
+    """
     low, high = min(values), max(values)
     if high - low < 1e-12 * max(1.0, abs(high)):
         room = 0.5 if whole else max(abs(high) * 0.05, 1e-3)
-        low, high = low - room, high + room
+        low, high = max(low - room, ends[0]), min(high + room, ends[1])
     power = 10 ** math.floor(math.log10((high - low) / count))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * count >= (high - low) * 0.999)
     step = max(step, 1.0) if whole else step
@@ -88,9 +100,10 @@ class Chart:
             element("circle", cx=across, cy=down, r=6.5 if large else 3, class_=f"{kind} c{colour % COLOURS}")
         )
 
-    def whiskers(self, x: tuple[float, float], y: tuple[float, float], colour: int) -> None:
-        """Draw an interval in both directions through its middle."""
-        middle = (sum(x) / 2, sum(y) / 2)
+    def whiskers(
+        self, x: tuple[float, float], y: tuple[float, float], middle: tuple[float, float], colour: int
+    ) -> None:
+        """Draw an interval in both directions through a point, which need not be its middle."""
         for start, end in (((x[0], middle[1]), (x[1], middle[1])), ((middle[0], y[0]), (middle[0], y[1]))):
             (x1, y1), (x2, y2) = self.place(*start), self.place(*end)
             self.parts.append(element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=f"whisker c{colour % COLOURS}"))

@@ -22,6 +22,7 @@ class Column:
         digits: After the point; None writes a whole number with thin groups.
         unit: Of a value, printed in the heading.
         quality: False for costs, which are not tested for differences.
+        ends: Lowest and highest possible value, as logged; an interval over seeds knows nothing of them.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Column:
     digits: int | None = 3
     unit: str = ""
     quality: bool = True
+    ends: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def heading(self) -> str:
@@ -60,19 +62,60 @@ class Column:
         if math.isnan(value):
             return MISSING
         spec = ("+" if sign else "") + (",.0f" if self.digits is None else f".{self.digits}f")
-        return format(value * self.scale, spec).replace("-", "−").replace(",", "\u202f")
+        text = format(value * self.scale, spec)
+        text = text.replace("-", "+" if sign else "") if not text.strip("+-0.") else text
+        return text.replace("-", "−").replace(",", "\u202f")
 
-    def estimate(self, found: Estimate, sign: bool = False) -> str:
-        """Write mean ± half interval, the mean alone where there is none or it is exactly zero."""
-        mean = self.number(found.mean, sign)
-        return mean if found.half is None or found.half == 0 else f"{mean} ± {self.number(found.half)}"
+    def estimate(self, found: Estimate) -> str:
+        """Write mean ± half interval, or where it goes from and to if that would pass an end of the scale.
+
+        The mean stands alone where there is no interval or it is exactly zero.
+        """
+        mean = self.number(found.mean)
+        # Equal values have a mean that is rounded, and so a spread of its last bit.
+        if found.half is None or found.half <= 1e-12 * abs(found.mean):
+            return mean
+        if not self.is_cut(found):
+            return f"{mean} ± {self.number(found.half)}"
+        low, high = self.interval(found)
+        return f"{mean} ({self._end(low)}–{self._end(high)})"
+
+    def is_cut(self, found: Estimate) -> bool:
+        """Return whether the interval would pass an end of the scale."""
+        half = found.half or 0.0
+        return found.mean - half < self.ends[0] or found.mean + half > self.ends[1]
+
+    def interval(self, found: Estimate) -> tuple[float, float]:
+        """Return the interval's ends as logged, within what is possible; twice the mean where there is none."""
+        half = found.half or 0.0
+        return max(found.mean - half, self.ends[0]), min(found.mean + half, self.ends[1])
+
+    def difference(self, found: Estimate) -> str:
+        """Write the interval of a difference, which no end of the scale allows to be larger than the whole of it."""
+        half, span = found.half or 0.0, self.ends[1] - self.ends[0]
+        low, high = max(found.mean - half, -span), min(found.mean + half, span)
+        return f"{self.number(low, sign=True)} to {self.number(high, sign=True)}"
+
+    def _end(self, value: float) -> str:
+        return self.number(value) if value not in self.ends else f"{value * self.scale:g}".replace("-", "−")
 
 
 DELETION_MEANING = (
     "Probability left while the inputs named most important are removed: low if they are what the model uses."
 )
+SHARE, COSINE = (0.0, 1.0), (-1.0, 1.0)
 COLUMNS = (
-    Column("test/accuracy", "Accuracy", "Accuracy", "Share of test samples classified rightly.", True, 100, 1, "%"),
+    Column(
+        "test/accuracy",
+        "Accuracy",
+        "Accuracy",
+        "Share of test samples classified rightly.",
+        True,
+        100,
+        1,
+        "%",
+        ends=SHARE,
+    ),
     Column(
         "test/fidelity/agreement",
         "Fidelity to teacher",
@@ -82,14 +125,16 @@ COLUMNS = (
         100,
         1,
         "%",
+        ends=SHARE,
     ),
-    Column("test/explanation/deletion_auc", "Deletion AUC", "Deletion", DELETION_MEANING, False),
+    Column("test/explanation/deletion_auc", "Deletion AUC", "Deletion", DELETION_MEANING, False, ends=SHARE),
     Column(
         "test/explanation/teacher_cosine",
         "Attribution agreement",
         "Attrib.",
         "Cosine between its attribution and the teacher’s: the same reasons?",
         True,
+        ends=COSINE,
     ),
     Column(
         "test/explainer/agreement",
@@ -100,8 +145,9 @@ COLUMNS = (
         100,
         1,
         "%",
+        ends=SHARE,
     ),
-    Column("cost/parameters", "Parameters", "Params", "Numbers that training set.", False, 1, None, "", False),
+    Column("cost/parameters", "Parameters", "Params", "How many weights were trained.", False, 1, None, "", False),
     Column("cost/latency_ms", "Latency", "Latency", "Time of one prediction.", False, 1, 3, "ms", False),
 )
 ACCURACY, FIDELITY, DELETION = COLUMNS[0], COLUMNS[1], COLUMNS[2]

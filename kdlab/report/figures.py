@@ -1,10 +1,11 @@
 """The report's charts: learning curves, the trade-offs, and the pictures that the stages left."""
 
 import base64
+import math
 from collections.abc import Mapping
 
 from kdlab.report.charts import Chart, axis, framed, legend
-from kdlab.report.columns import ACCURACY, DELETION, FIDELITY, Column
+from kdlab.report.columns import ACCURACY, COSINE, DELETION, FIDELITY, SHARE, Column
 from kdlab.report.markup import Markup, element, safe
 from kdlab.report.statistics import Estimate, pareto
 from kdlab.report.summary import Stage, Summary
@@ -16,6 +17,11 @@ CURVES = {
     "val/explanation/deletion_auc": "Deletion AUC, validation ↓",
     "val/explanation/teacher_cosine": "Attribution agreement with the teacher, validation ↑",
     "val/explainer/agreement": "Agreement of explainer and model, validation ↑",
+}
+# Where their axes end; a loss has no end.
+ENDS = dict.fromkeys(CURVES, SHARE) | {
+    "train/loss": (-math.inf, math.inf),
+    "val/explanation/teacher_cosine": COSINE,
 }
 # Points of one curve; more cannot be told apart on a screen.
 POINTS = 300
@@ -34,19 +40,19 @@ def learning_curves(summary: Summary) -> Markup:
     """Return one chart a metric, a curve a stage: mean over seeds, band from the lowest to the highest seed."""
     curves = {stage.name: _curves(stage) for stage in summary.stages}
     charts = []
-    for key, title in CURVES.items():
+    for key in CURVES:
         shown = {name: found[key] for name, found in curves.items() if found.get(key)}
         if any(len(curve) > 1 for curve in shown.values()):
-            charts.append(_curve_chart(title, shown, colours(summary)))
+            charts.append(_curve_chart(key, shown, colours(summary)))
     if not charts:
         return element("p", "No stage has logged more than one epoch.")
     return safe(legend(colours(summary)), element("div", *charts, class_="charts"))
 
 
-def _curve_chart(title: str, shown: Mapping[str, Curve], colour: Mapping[str, int]) -> Markup:
+def _curve_chart(key: str, shown: Mapping[str, Curve], colour: Mapping[str, int]) -> Markup:
     points = [point for curve in shown.values() for point in curve]
     heights = [height for _, _, low, high in points for height in (low, high)]
-    chart = Chart(axis([point[0] for point in points], whole=True), axis(heights), "epoch", title)
+    chart = Chart(axis([point[0] for point in points], whole=True), axis(heights, ends=ENDS[key]), "epoch", CURVES[key])
     for name, curve in shown.items():
         chart.band([(x, low, high) for x, _, low, high in curve], colour[name])
     for name, curve in shown.items():
@@ -99,15 +105,16 @@ def _scatter(summary: Summary, column: Column) -> Markup | None:
         ends += [(x_low, y_low), (x_high, y_high)]
         ends += [(x * ACCURACY.scale, y * column.scale) for x, y in _paired(stage, column)]
     widths, heights = [end[0] for end in ends], [end[1] for end in ends]
-    chart = Chart(axis(widths), axis(heights), ACCURACY.heading, column.heading)
+    across, up = (axis(s, ends=_scaled(c.ends, c)) for s, c in ((widths, ACCURACY), (heights, column)))
+    chart = Chart(across, up, ACCURACY.heading, column.heading)
     labels: dict[tuple[float, float], list[str]] = {}
     for stage in stages:
         colour = colours(summary)[stage.name]
         for x, y in _paired(stage, column):
             chart.dot(x * ACCURACY.scale, y * column.scale, colour)
         x_range, y_range = (_interval(stage.estimate(key.key), key) for key in (ACCURACY, column))
-        chart.whiskers(x_range, y_range, colour)
-        middle = (sum(x_range) / 2, sum(y_range) / 2)
+        middle = (stage.estimate(ACCURACY.key).mean * ACCURACY.scale, stage.estimate(column.key).mean * column.scale)
+        chart.whiskers(x_range, y_range, middle, colour)
         chart.dot(*middle, colour, large=True)
         labels.setdefault(middle, []).append(stage.name)
     for place, names in labels.items():
@@ -122,8 +129,11 @@ def _paired(stage: Stage, column: Column) -> list[tuple[float, float]]:
 
 
 def _interval(found: Estimate, column: Column) -> tuple[float, float]:
-    half = found.half or 0.0
-    return (found.mean - half) * column.scale, (found.mean + half) * column.scale
+    return _scaled(column.interval(found), column)
+
+
+def _scaled(ends: tuple[float, float], column: Column) -> tuple[float, float]:
+    return ends[0] * column.scale, ends[1] * column.scale
 
 
 def _front(summary: Summary) -> Markup:

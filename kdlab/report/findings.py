@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kdlab.report.columns import ACCURACY, Column
 from kdlab.report.statistics import Difference
-from kdlab.report.summary import ALPHA, Stage, Summary, teachers_of
+from kdlab.report.summary import MAJORITY, Stage, Summary, teachers_of
 
 
 def findings(summary: Summary) -> list[str]:
@@ -24,14 +24,25 @@ def notes(summary: Summary) -> list[str]:
     most = max((stage.finished for stage in summary.stages), default=0)
     lines = []
     if most > 1:
-        lines.append("± is the 95 % t interval of the mean over seeds.")
+        cut = any(column.is_cut(s.estimate(column.key)) for s in summary.stages for column in summary.columns)
+        ends = " Where it would pass an end of the scale, it is cut there and written from–to." if cut else ""
+        lines.append(f"± is the 95 % t interval of the mean over seeds.{ends}")
     fixed = [stage.name for stage in summary.stages if stage.teaches and stage.finished == 1]
     if fixed and most > 1:
         plural = "s" if len(fixed) > 1 else ""
         names = ", ".join(fixed)
         lines.append(f"Intervals are given this teacher{plural} ({names}): trained once, its own luck is not in them.")
+    if summary.largest is not None:
+        name, _ = summary.largest
+        lines.append(
+            f"The {MAJORITY} is the accuracy of always saying {name}, the most frequent class of the test data."
+        )
     if any(summary.best(column) for column in summary.columns):
-        lines.append("Bold is the best mean, teachers apart; whether it is better than noise is in the comparison.")
+        lines.append(
+            "Bold is better than every other stage, teachers apart, by the paired t test after Holm’s correction."
+        )
+    elif most > 1:
+        lines.append("Nothing is bold: no best mean can be told from noise.")
     if summary.differences:
         lines.append(
             "p is of the paired t test; the verdict uses it after Holm’s correction for all rows of that table."
@@ -45,7 +56,7 @@ def verdict(difference: Difference, column: Column) -> str:
         return "identical in every seed" if difference.estimate.count > 1 else "equal, one seed only"
     if difference.estimate.count < 2:
         return "one seed: cannot be told from noise"
-    if difference.p is not None and (difference.adjusted is None or difference.adjusted >= ALPHA):
+    if not difference.told:
         return "within noise"
     return "better" if (difference.estimate.mean > 0) == column.higher_is_better else "worse"
 
@@ -89,8 +100,7 @@ def _amount(column: Column, difference: Difference) -> str:
     amount = f"{column.number(found.mean, sign=True)}{column.unit_of_difference}"
     if found.half is None:
         return f"{column.phrase} ({amount})"
-    low, high = column.number(found.mean - found.half, sign=True), column.number(found.mean + found.half, sign=True)
-    return f"{column.phrase} ({amount}, 95 % interval {low} to {high})"
+    return f"{column.phrase} ({amount}, 95 % interval {column.difference(found)})"
 
 
 def _listed(names: list[str]) -> str:
@@ -114,7 +124,16 @@ def _against_teacher(summary: Summary) -> Iterator[str]:
 
 def _share(stage: Stage, teacher: Stage) -> str:
     own, theirs = stage.estimate("cost/parameters").mean, teacher.estimate("cost/parameters").mean
-    return f", with {100 * own / theirs:.2g} % of its parameters" if own == own and theirs > 0 else ""
+    return f", with {percent(own / theirs)} of its parameters" if own == own and theirs > 0 else ""
+
+
+def percent(share: float) -> str:
+    """Write a share in percent: two digits or more, and never as a power of ten."""
+    value = 100 * share
+    if value < 0.01:
+        return "less than 0.01 %"
+    digits = 0 if value >= 9.95 else 1 if value >= 0.995 else 2 if value >= 0.0995 else 3
+    return f"{value:,.{digits}f} %".replace(",", "\u202f")
 
 
 def _twins(summary: Summary) -> Iterator[str]:

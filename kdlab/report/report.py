@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdlab.files import replacing
+from kdlab.report.columns import MISSING
 from kdlab.report.findings import findings, notes
 from kdlab.report.page import page
 from kdlab.report.summary import Summary, summarise
@@ -86,7 +87,7 @@ def _table(summary: Summary) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    caption = "\n".join(notes(summary)[:2])
+    caption = "\n".join(notes(summary)[:3])
     shown = Table(
         title=Text(summary.execution.experiment), caption=Text(caption), box=SIMPLE_HEAD, padding=0, show_edge=False
     )
@@ -95,9 +96,10 @@ def _table(summary: Summary) -> "Table":
         shown.add_column(Text(f"{column.short}\n{column.unit} {column.arrow}".strip()), justify="right", no_wrap=True)
     for name, (seeds, *cells) in qualities(summary):
         # Mean above interval: eight columns side by side have to fit on 80 characters.
-        written = [Text(cell.replace(" ± ", "\n± "), style="bold green" if best else "") for cell, best in cells]
-        count = Text(f"\n{seeds[0]} seed{'' if seeds[0] == '1' else 's'}", style="dim")
-        shown.add_row(Text(name) + count, *written)
+        stacked = ((cell.replace(" ± ", "\n± ").replace(" (", "\n").rstrip(")"), best) for cell, best in cells)
+        written = [Text(cell, style="bold green" if best else "") for cell, best in stacked]
+        counted = "" if seeds[0] == MISSING else f"\n{seeds[0]} seed{'' if seeds[0] == '1' else 's'}"
+        shown.add_row(Text(name) + Text(counted, style="dim"), *written)
     return shown
 
 

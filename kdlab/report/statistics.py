@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LEVEL = 0.95
+# What the p of a comparison has to undercut after the correction.
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class Difference:
     def identical(self) -> bool:
         """True if the two agree in every seed."""
         return self.estimate.mean == 0 and self.estimate.half in (0, None)
+
+    @property
+    def told(self) -> bool:
+        """True if it can be told from noise: several seeds, and no spread or a corrected p below 0.05."""
+        if self.identical or self.estimate.count < 2:
+            return False
+        return self.p is None or (self.adjusted is not None and self.adjusted < ALPHA)
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -86,6 +95,13 @@ def holm(values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(values) - rank) * values[position]))
         adjusted[position] = largest
     return adjusted
+
+
+def corrected(found: Mapping[tuple[str, str], Difference]) -> dict[tuple[str, str], Difference]:
+    """Return the comparisons with the p that Holm's correction for all of them leaves, where there is one."""
+    tested = {place: difference.p for place, difference in found.items() if difference.p is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return {place: replace(difference, adjusted=adjusted.get(place)) for place, difference in found.items()}
 
 
 def pareto(points: Mapping[str, Sequence[float]]) -> set[str]:

@@ -1,15 +1,16 @@
 """An execution in numbers: values by stage and seed, intervals, comparisons, and what they say in words."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kdlab.report.columns import ACCURACY, COLUMNS, Column
-from kdlab.report.statistics import Difference, Estimate, compare, estimate, holm
+from kdlab.report.statistics import Difference, Estimate, compare, corrected, estimate
+from kdlab.report.winners import winners
 from kdlab.stage_folder import Record
 from kdlab.tracking.folders import Execution, StageUse
 
-# What a comparison has to undercut after the correction.
-ALPHA = 0.05
+# What the tables call the answer that is always the same.
+MAJORITY = "majority class"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Summary:
     stages: list[Stage]
     baseline: Stage | None
     differences: Mapping[tuple[str, str], Difference]
+    winners: Mapping[str, set[str]]
 
     @property
     def columns(self) -> list[Column]:
@@ -63,13 +65,18 @@ class Summary:
         return [stage for stage in self.stages if not stage.teaches and stage is not self.baseline]
 
     def best(self, column: Column) -> set[str]:
-        """Return the stages with the best mean, teachers apart; none if all are equal or alone."""
-        means = {stage.name: stage.estimate(column.key) for stage in self.stages if not stage.teaches}
-        known = {name: found.mean for name, found in means.items() if found.count and found.mean == found.mean}
-        if len(set(known.values())) < 2:
-            return set()
-        winner = max(known.values()) if column.higher_is_better else min(known.values())
-        return {name for name, mean in known.items() if mean == winner}
+        """Return the stage that is better than every other, teachers apart, and those equal to it in every seed.
+
+        None where one of the others cannot be told from it: the paired test decides, corrected for all rows of the
+        comparison and for the further ones that this takes, so that nothing is best that the comparison calls noise.
+        """
+        return self.winners.get(column.key, set())
+
+    @property
+    def largest(self) -> tuple[str, float] | None:
+        """The most frequent class of the test data and its share, where the execution knows."""
+        found = (self.execution.record.get("data") or {}).get("largest")
+        return None if found is None else (str(found["class"]), float(found["share"]))
 
 
 def summarise(execution: Execution) -> Summary:
@@ -86,19 +93,15 @@ def summarise(execution: Execution) -> Summary:
             difference = compare(values, others) if column.quality else None
             if difference is not None:
                 found[stage.name, column.key] = difference
-    return Summary(execution, stages, baseline, _corrected(found))
+    students = {stage.name: stage.values for stage in stages if not stage.teaches}
+    won = winners(students, None if baseline is None else baseline.name, found)
+    return Summary(execution, stages, baseline, corrected(found), won)
 
 
 def teachers_of(uses: Iterable[StageUse]) -> set[str]:
     """Fingerprints of the stages that teach these, one or several each."""
     named = [use.folder.record.get("teacher") or [] for use in uses]
     return {teacher for one in named for teacher in ([one] if isinstance(one, str) else one)}
-
-
-def _corrected(found: Mapping[tuple[str, str], Difference]) -> dict[tuple[str, str], Difference]:
-    tested = {place: difference.p for place, difference in found.items() if difference.p is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-    return {place: replace(difference, adjusted=adjusted.get(place)) for place, difference in found.items()}
 
 
 def _stage(execution: Execution, name: str, teachers: set[str]) -> Stage:

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from kdlab.report.columns import MISSING, Column
+from kdlab.report.columns import ACCURACY, MISSING, Column
 from kdlab.report.findings import p_value, verdict
 from kdlab.report.statistics import estimate
-from kdlab.report.summary import Stage, Summary
+from kdlab.report.summary import MAJORITY, Stage, Summary
 from kdlab.stage_folder import read_json
 from kdlab.tracking.folders import Execution
 
@@ -28,11 +28,19 @@ LONGEST = 120
 
 
 def qualities(summary: Summary) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
-    """Yield each stage with its cells: text, and whether it is the best of its column. The first cell counts seeds."""
+    """Yield each stage with its cells: text, and whether it is the best of its column. The first cell counts seeds.
+
+    The last row is of the answer that is always the same, where the data's classes are known: accuracy means nothing
+    without it.
+    """
     for stage in summary.stages:
         cells = [(f"{stage.finished}", False)]
         cells += [(c.estimate(stage.estimate(c.key)), stage.name in summary.best(c)) for c in summary.columns]
         yield f"{stage.name} (teacher)" if stage.teaches and stage.name != "teacher" else stage.name, cells
+    if summary.largest is not None:
+        _, share = summary.largest
+        shown = [c.number(share) if c is ACCURACY else MISSING for c in summary.columns]
+        yield MAJORITY, [(cell, False) for cell in (MISSING, *shown)]
 
 
 def comparison(summary: Summary) -> list[list[str]]:
@@ -45,15 +53,13 @@ def comparison(summary: Summary) -> list[list[str]]:
                 continue
             found = difference.estimate
             amount = f"{column.number(found.mean, sign=True)}{column.unit_of_difference}"
-            low, high = (found.mean + side * (found.half or 0.0) for side in (-1, 1))
-            interval = f"{column.number(low, sign=True)} to {column.number(high, sign=True)}"
             rows.append(
                 [
                     stage.name,
                     column.title,
                     verdict(difference, column),
                     amount,
-                    MISSING if found.half is None else interval,
+                    MISSING if found.half is None else column.difference(found),
                     p_value(difference.p),
                     p_value(difference.adjusted),
                 ]

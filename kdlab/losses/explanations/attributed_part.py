@@ -14,8 +14,7 @@ class SufficientPart(nn.Module):
 
     ``mean_b KL(softmax(logits) || softmax(model(x * m + baseline * (1 - m))))``, where m softly marks the ``share``
     of elements with the strongest attributions (see ``part.soft_part``) and no gradient passes through ``logits``.
-    Sufficiency of
-    DeYoung et al. 2020, equation 2, https://arxiv.org/abs/1911.03429, as a divergence and
+    Sufficiency of DeYoung et al. 2020, equation 2, https://arxiv.org/abs/1911.03429, as a divergence and
     differentiable. With ``takes: {logits: teacher_logits, attributions: teacher_attributions}`` the student learns to
     predict as its teacher from what the teacher says is enough. The model is called in eval mode.
 

@@ -19,8 +19,7 @@ class DecoupledKD(nn.Module):
     Args:
         target_weight: Weight of the first divergence (the paper's alpha), >= 0.
         others_weight: Weight of the second (beta), >= 0: 8 on CIFAR-100 where teacher and student are of like kind, 2
-        or 6
-            for others, 0.5 with T = 1 on ImageNet.
+            or 6 for others, 0.5 with T = 1 on ImageNet.
         temperature: T, no unit, > 0.
 
     Raises:

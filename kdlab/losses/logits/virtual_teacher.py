@@ -14,9 +14,9 @@ class VirtualTeacher(nn.Module):
 
     ``T^2 * KL(u^T || softmax(logits / T))``, mean over the labelled samples, where u has ``correct`` on the label,
     the rest shared equally by the other classes, and u^T is its softening ``softmax(log(u) / T)``. Yuan et al. 2020
-    (teacher-free regularisation), https://arxiv.org/abs/1909.11723; their code softens u as if
-    it were logits and the student not at all. Samples with a negative target take no part; if all are, the loss is a
-    zero attached to the graph. Their self-training is a stage whose teacher is an earlier stage of the same model.
+    (teacher-free regularisation), https://arxiv.org/abs/1909.11723; their code softens u as if it were logits
+    and the student not at all. Samples with a negative target take no part; if all are, the loss is a zero attached to
+    the graph. Their self-training is a stage whose teacher is an earlier stage of the same model.
 
     Args:
         correct: Probability of the label, in (0, 1); at least 0.9 in the paper.

@@ -14,10 +14,9 @@ class RKDAngle(nn.Module):
 
     ``mean_ijk huber(c_ijk - c'_ijk)`` with c the cosine between ``x_j - x_i`` and ``x_k - x_i`` of flattened layers
     and Huber's bend at 1; the mean is over all batch^3 triplets, whose degenerate ones have cosine 0, the layer pairs
-    are summed. Park et al. 2019, section 3.2.2, https://arxiv.org/abs/1904.05068 (sums there).
-    The batch is that of all processes. Cosines follow from inner products and are recomputed on the way back, a few
-    samples at a time: time grows with batch^3 + batch^2 * width, memory with batch^2 + batch * width. Usual weight:
-    50.
+    are summed. Park et al. 2019, section 3.2.2, https://arxiv.org/abs/1904.05068 (sums there). The batch is that
+    of all processes. Cosines follow from inner products and are recomputed on the way back, a few samples at a time:
+    time grows with batch^3 + batch^2 * width, memory with batch^2 + batch * width. Usual weight: 50.
 
     Args:
         chunk: Cosines that are held at a time, > 0, but at least batch^2.
