@@ -123,9 +123,8 @@ def capture(model: nn.Module, names: Sequence[str]) -> Iterator[Captured]:
     A name is a module path with an optional call and kind: ``layer3`` (its output), ``head:input`` (its first input),
     ``encoder.layers.2.self_attn:weights`` (attention weights of an ``nn.MultiheadAttention``, (batch, heads,
     queries, keys), while the model itself goes on to get what it asked for), ``block#2`` (second call of a module
-    that runs twice). Of a tuple or mapping the first
-    tensor is meant. The tensors are part of the graph exactly when the
-    forward ran with gradients.
+    that runs twice). Of a tuple or mapping the first tensor is meant. The tensors are part of the graph exactly when
+    the forward ran with gradients.
 
     A compiled model runs uncompiled inside the block, because hooks placed after its first call would not fire.
 

@@ -12,9 +12,9 @@ from types import FrameType
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch import Callback
 
-from kdlab.data.base import DataModule, Known
+from kdlab.data.base import Known
 from kdlab.data.contents import contents, in_one_line
 from kdlab.errors import GivenUp, Interrupted, StageError
 from kdlab.experiment import Experiment
@@ -98,8 +98,8 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
     check_writable(options.mlruns)
     check_accelerator(options)
     workshop = Workshop(experiment, options)
-    held = contents(workshop.data) if isinstance(workshop.data, DataModule) else None
-    print(told(experiment.name, workshop.data, held), flush=True)
+    held = contents(workshop.data)
+    print(in_one_line(experiment.name, workshop.data, held), flush=True)
     planned = plans(workshop)
     unfinished = list(dict.fromkeys(p.stage for p in planned if not p.trained or p.stage in options.fresh))
     rehearse_stages(workshop, unfinished)
@@ -129,13 +129,6 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
     written = report(options.mlruns, experiment.name, execution.id)
     tracker.end(status, written.summary, [written.html, written.markdown])
     return Outcome(execution.id, planned, written, tracker.link())
-
-
-def told(name: str, data: LightningDataModule, held: dict[str, Any] | None) -> str:
-    """A run's first line: what its data are."""
-    if held is None:
-        return f"{name}: data of {type(data).__name__}, of which only its own loaders know the size"
-    return in_one_line(name, held)
 
 
 def bring_to_end(

@@ -3,18 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from kdlab.data.base import SPLITS, DataModule
 
 
-def contents(data: DataModule) -> dict[str, Any]:
-    """Return numbers of the data, for records.
+def contents(data: LightningDataModule) -> dict[str, Any] | None:
+    """Return numbers of the data, for records; None where they are no ``DataModule`` of kdlab's.
 
     ``samples`` by split, ``shape`` of one input, ``classes``, ``unlabelled`` training samples, ``shares`` (the smallest
     and largest of a class among the labelled training samples), and ``largest``: the most frequent class of the test
     split and its share there, which is the accuracy of always saying it; None where a split has no labels.
     """
+    if not isinstance(data, DataModule):
+        return None
     data.setup()
     counts = {split: _counts(data.splits[split]["target"], data.classes) for split in SPLITS}
     train, test = _shares(counts["train"]), _shares(counts["test"])
@@ -28,11 +31,13 @@ def contents(data: DataModule) -> dict[str, Any]:
     }
 
 
-def in_one_line(name: str, found: Mapping[str, Any]) -> str:
+def in_one_line(name: str, data: LightningDataModule, found: Mapping[str, Any] | None) -> str:
     """Return ``digits: 1,078 / 360 / 359 samples of 1 × 8 × 8 values, 10 classes (9.6 % to 10.2 %)``.
 
     ``found`` is what ``contents`` says; counts are of train, validation and test, shares of labelled training samples.
     """
+    if found is None:
+        return f"{name}: data of {type(data).__name__}, of which only its own loaders know the size"
     samples = " / ".join(f"{count:,}" for count in found["samples"].values())
     shape = " × ".join(map(str, found["shape"]))
     shares = found["shares"]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from kdlab.data.contents import contents, in_one_line
@@ -28,12 +29,13 @@ class Uneven(MadeUp):
 
 
 def test_the_line_of_the_digits() -> None:
-    line = in_one_line("digits", contents(Digits()))
+    line = in_one_line("digits", Digits(), contents(Digits()))
     assert line == "digits: 1,078 / 360 / 359 samples of 1 × 8 × 8 values, 10 classes (9.6 % to 10.2 %)"
 
 
 def test_numbers_by_hand() -> None:
-    found = contents(Uneven((2, 6), 3, (12, 4, 6)))
+    data = Uneven((2, 6), 3, (12, 4, 6))
+    found = contents(data)
     assert found == {
         "samples": {"train": 12, "val": 4, "test": 6},
         "shape": [2, 6],
@@ -43,13 +45,22 @@ def test_numbers_by_hand() -> None:
         "largest": {"class": "c", "share": 0.6},
     }
     line = "own: 12 / 4 / 6 samples of 2 × 6 values, 3 classes (20.0 % to 50.0 %), 2 training samples without label"
-    assert in_one_line("own", found) == line
+    assert in_one_line("own", data, found) == line
 
 
 def test_equal_classes_and_none_known_are_said_shortly() -> None:
-    even = contents(MadeUp((4,), 2, (10, 4, 4)))
-    assert in_one_line("own", even).endswith("samples of 4 values, 2 classes (50.0 % each)")
-    assert in_one_line("own", {**even, "shares": None}).endswith("2 classes")
+    data = MadeUp((4,), 2, (10, 4, 4))
+    even = contents(data)
+    assert even is not None
+    assert in_one_line("own", data, even).endswith("samples of 4 values, 2 classes (50.0 % each)")
+    assert in_one_line("own", data, {**even, "shares": None}).endswith("2 classes")
+
+
+def test_somebody_elses_data_are_named_and_not_guessed_at() -> None:
+    data = LightningDataModule()
+    assert contents(data) is None
+    line = "own: data of LightningDataModule, of which only its own loaders know the size"
+    assert in_one_line("own", data, None) == line
 
 
 def test_a_run_begins_with_its_data_and_its_report_has_the_majority_class(
