@@ -106,7 +106,7 @@ class Experiment:
         self._names: Names = {}
 
     def with_names(self, names: Names) -> "Experiment":
-        """The same, the data's ``class_names`` and ``feature_names`` handed to what asks for them when it is built.
+        """The same, the data's names and ``preparation`` (``NAMES``) handed to what asks for them when it is built.
 
         A class asks by a parameter of that name for which the file has nothing, or null. What is handed is no part of
         a fingerprint: it follows from the data.

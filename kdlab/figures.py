@@ -9,8 +9,8 @@ from torch import Tensor
 
 #: Rows of a panel: enough to see a pattern, few enough to look at.
 SAMPLES = 6
-#: Bars of a table's attributions, and letters of a name beside them.
-BARS, LETTERS = 8, 22
+#: Bars of a table's attributions, letters of a name beside them, and values that are listed.
+BARS, LETTERS, LISTED = 8, 22, 12
 
 
 def attribution_panel(
@@ -19,24 +19,25 @@ def attribution_panel(
     """One row a sample, the input first and then each explainer's attributions of the same class.
 
     Images are shown as they are, in grey where they have neither one channel nor three; of a table the features that
-    count most, of a series a line a channel. Red speaks for the class, blue against it. Each map has a scale of its
-    own, since attributions of two models have no common unit. What is no number is left out.
+    count most, each with what the sample has there, of a series a line a channel. Red speaks for the class, blue
+    against it. Each map has a scale of its own, since attributions of two models have no common unit. What is no number
+    is left out.
 
     Args:
-        inputs: (samples, ...).
+        inputs: (samples, ...), in the units that a person knows.
         attributions: by explainer's name, of the inputs' shape.
         titles: one a sample, such as its class.
         features: names of a table's columns, or of a series' channels.
     """
     figure, cells = _panel(inputs, attributions, titles, features)
-    for axes, values in cells:
+    for axes, row, values in cells:
         if not values.isfinite().any():
             axes.axis("off")
             axes.text(0.5, 0.5, "undefined", ha="center", va="center", fontsize=8)
         elif inputs.ndim == 4:
             _draw_attributions(axes, values)
         elif inputs.ndim == 2 and features is not None:
-            _draw_bars(axes, values, features)
+            _draw_bars(axes, values, inputs[row], features)
         else:
             _draw_lines(axes, values, None)
     return figure
@@ -54,7 +55,7 @@ def map_panel(inputs: Tensor, maps: Mapping[str, Tensor], titles: list[str]) -> 
         titles: one a sample, such as its class.
     """
     figure, cells = _panel(inputs, maps, titles, None)
-    for axes, values in cells:
+    for axes, _, values in cells:
         axes.axis("off")
         axes.imshow(values.numpy(), cmap="viridis", vmin=0.0)
     return figure
@@ -62,8 +63,8 @@ def map_panel(inputs: Tensor, maps: Mapping[str, Tensor], titles: list[str]) -> 
 
 def _panel(
     inputs: Tensor, columns: Mapping[str, Tensor], titles: list[str], features: list[str] | None
-) -> tuple[Figure, Iterator[tuple[Axes, Tensor]]]:
-    """A figure with the inputs drawn in its first column; what is to be drawn in the others comes with its place."""
+) -> tuple[Figure, Iterator[tuple[Axes, int, Tensor]]]:
+    """A figure with the inputs in its first column; what is to be drawn in the others comes with its place and row."""
     rows, image = min(SAMPLES, len(inputs)), inputs.ndim == 4
     channels = features if inputs.ndim == 3 else None
     figure = Figure(figsize=(2.2 * (len(columns) + 1), (1.9 if image else 2.4) * rows), layout="constrained")
@@ -72,12 +73,14 @@ def _panel(
         grid[row, 0].set_title(_literal(titles[row]), fontsize=9)
         if image:
             _draw_image(grid[row, 0], inputs[row])
+        elif inputs.ndim == 2 and features is not None:
+            _list(grid[row, 0], inputs[row], features)
         else:
             _draw_lines(grid[row, 0], inputs[row], channels if row == 0 else None)
     for place, name in enumerate(columns, start=1):
         grid[0, place].set_title(_literal(name), fontsize=9)
     places = [(row, place, name) for row in range(rows) for place, name in enumerate(columns, start=1)]
-    return figure, ((grid[row, place], columns[name][row]) for row, place, name in places)
+    return figure, ((grid[row, place], row, columns[name][row]) for row, place, name in places)
 
 
 def _literal(text: str) -> str:
@@ -111,11 +114,24 @@ def _draw_lines(axes: Axes, values: Tensor, channels: list[str] | None) -> None:
         axes.legend(fontsize=5)
 
 
-def _draw_bars(axes: Axes, values: Tensor, features: list[str]) -> None:
+def _draw_bars(axes: Axes, values: Tensor, sample: Tensor, features: list[str]) -> None:
     """The features that count most, the first on top. Bars stand at numbers: two names may begin alike."""
     axes.tick_params(labelsize=6)
     known = torch.where(values.isfinite(), values.abs(), -1.0)
     top = torch.topk(known, min(BARS, int((known >= 0).sum()))).indices.flip(0)
     colours = ["#b2182b" if values[i] > 0 else "#2166ac" for i in top]
     axes.barh(range(len(top)), values[top].numpy(), color=colours)
-    axes.set_yticks(range(len(top)), [_literal(features[i][:LETTERS]) for i in top])
+    axes.set_yticks(range(len(top)), [_said(features[i], sample[i]) for i in top.tolist()])
+
+
+def _list(axes: Axes, sample: Tensor, features: list[str]) -> None:
+    """A table's values have no common unit, and so no common axis."""
+    axes.axis("off")
+    lines = [_said(name, value) for name, value in zip(features, sample, strict=True)]
+    if len(lines) > LISTED:
+        lines = [*lines[: LISTED - 1], f"and {len(lines) - LISTED + 1} more"]
+    axes.text(0, 1, "\n".join(lines), fontsize=6, va="top", transform=axes.transAxes)
+
+
+def _said(name: str, value: Tensor) -> str:
+    return f"{_literal(name[:LETTERS])} = {float(value):.4g}"

@@ -199,13 +199,17 @@ def first_batch(data: lightning.LightningDataModule) -> dict[str, Tensor]:
     return as_batch(next(iter(data.train_dataloader())))
 
 
-def names_of(data: lightning.LightningDataModule) -> dict[str, list[str]]:
-    """What the data call their classes and features, for constructors that ask for it; nothing where they count."""
+def names_of(data: lightning.LightningDataModule) -> dict[str, Any]:
+    """What the data call their classes and features and how they prepared them, for constructors that ask for it.
+
+    Names are left out where they only count.
+    """
     if not isinstance(data, DataModule):
         return {}
     counted = [str(number) for number in range(data.classes)]
     found = {"class_names": data.class_names, "feature_names": data.feature_names}
-    return {name: names for name, names in found.items() if names is not None and names != counted}
+    named = {name: names for name, names in found.items() if names is not None and names != counted}
+    return {**named, "preparation": data.preparation}
 
 
 def classes_of(data: lightning.LightningDataModule, module: lightning.LightningModule) -> int:

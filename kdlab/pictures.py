@@ -5,7 +5,9 @@ Pictures stand behind results: one that cannot be drawn costs itself and nothing
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import lightning.pytorch as lightning
 import torch
@@ -13,7 +15,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from kdlab.data.base import DataModule
-from kdlab.explainers.base import Attribution, Draws, Tells
+from kdlab.data.batches import as_batch
+from kdlab.explainers.base import Attribution, Draws, Tells, Writes
 from kdlab.figures import SAMPLES, attribution_panel, map_panel
 from kdlab.files import replacing
 from kdlab.job import Job, learned_of, network_of
@@ -22,9 +25,14 @@ from kdlab.outputs import logits_of
 from kdlab.stage_folder import write_json
 from kdlab.teacher import Teacher
 
+#: Samples of a split that an explainer's readable form is made for, at most.
+WRITTEN_FOR = 4096
 #: What making a picture may raise: a shape or a name that does not fit, an explainer that cannot explain these inputs,
 #: no memory, no room on the disk.
 UNDRAWN = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AttributeError, OSError)
+
+
+Made = TypeVar("Made")
 
 
 def draw(
@@ -64,12 +72,30 @@ def _wanted(
     if isinstance(job.data, DataModule) and job.seed == job.experiment.seeds_of(job.stage)[0]:
         yield from _of_samples(job, job.data, module, explainer)
     learned = learned_of(module)
+
+    @cache
+    def make_readable() -> None:
+        """Once, by the first that needs it, so that what fails here costs no more than that."""
+        if isinstance(learned, Writes):
+            data = job.arranged_data(module)
+            learned.write({"training": _some(data, "train"), "validation": _some(data, "val")})
+
     if isinstance(learned, Tells):
-        text = learned.text
-        yield "explainer.txt", lambda path: _write(path, text())
+        yield "explainer.txt", _after(make_readable, learned.text, _write)
     if isinstance(learned, Draws):
-        figure = learned.figure
-        yield "figures/explainer.png", lambda path: _save(path, figure(), bbox_inches="tight")
+        yield "figures/explainer.png", _after(make_readable, learned.figure, _save_tight)
+
+
+def _after(
+    first: Callable[[], None], make: Callable[[], Made], write: Callable[[Path, Made], None]
+) -> Callable[[Path], None]:
+    """What writes something that is made when the first thing is done."""
+
+    def both(path: Path) -> None:
+        first()
+        write(path, make())
+
+    return both
 
 
 def _of_samples(
@@ -80,21 +106,35 @@ def _of_samples(
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Attributions where there is an explainer, maps where they were asked for."""
     teacher, layers, model = job.reference, job.experiment.maps, network_of(module)
+    prepared = data.preparation
+    features = data.feature_names if prepared.columns is None else [column.words for column in prepared.columns]
 
     def attributions(path: Path) -> None:
         shown = _shown(data, model, teacher)
         found = _attributions(job.stage, module, teacher, explainer, shown) if explainer is not None else {}
-        _save(path, attribution_panel(shown.inputs.cpu(), _on_cpu(found), shown.titles, data.feature_names))
+        _save(path, attribution_panel(prepared.undone(shown.inputs.cpu()), _on_cpu(found), shown.titles, features))
 
     def maps(path: Path) -> None:
         shown = _shown(data, model, teacher)
         found = _maps(job.stage, model, teacher, layers, shown) if teacher is not None else {}
-        _save(path, map_panel(shown.inputs.cpu(), _on_cpu(found), shown.titles))
+        _save(path, map_panel(prepared.undone(shown.inputs.cpu()), _on_cpu(found), shown.titles))
 
     if explainer is not None:
         yield "figures/attributions.png", attributions
     if layers and teacher is not None:
         yield "figures/maps.png", maps
+
+
+def _some(data: lightning.LightningDataModule, split: str) -> Tensor:
+    """Inputs of a split, at most as many as a readable form is made for."""
+    if isinstance(data, DataModule):
+        return data.probe(WRITTEN_FOR, split)["inputs"]
+    found: list[Tensor] = []
+    for batch in data.train_dataloader() if split == "train" else data.val_dataloader():
+        found.append(as_batch(batch)["inputs"])
+        if sum(map(len, found)) >= WRITTEN_FOR:
+            break
+    return torch.cat(found)[:WRITTEN_FOR]
 
 
 def _write(path: Path, text: str) -> None:
@@ -103,6 +143,10 @@ def _write(path: Path, text: str) -> None:
 
 def _save(path: Path, figure: Figure, bbox_inches: str | None = None) -> None:
     figure.savefig(path, format="png", dpi=110, bbox_inches=bbox_inches)
+
+
+def _save_tight(path: Path, figure: Figure) -> None:
+    _save(path, figure, bbox_inches="tight")
 
 
 @dataclass(frozen=True)

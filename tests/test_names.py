@@ -91,7 +91,7 @@ def test_names_reach_explainers_deep_inside_and_those_of_the_evaluation(tmp_path
     experiment = read(write(tmp_path, (surrogate, tree))).with_names(names)
     module = experiment.build_module("joint", experiment.build_model("joint"), None)
     assert module.explainer.class_names == ["cat", "dog"]
-    assert module.explainer.feature_names == names["feature_names"]
+    assert [module.explainer.reading.name(number) for number in range(64)] == names["feature_names"]
 
 
 def test_data_hand_out_the_names_that_they_have() -> None:
@@ -101,12 +101,15 @@ def test_data_hand_out_the_names_that_they_have() -> None:
     assert found["class_names"] == ["malignant", "benign"]
     assert found["feature_names"][:2] == ["mean radius", "mean texture"]
     assert len(found["feature_names"]) == 30
+    assert found["preparation"].name(22) == "worst perimeter"
 
 
 def test_names_that_only_count_are_none() -> None:
     images, table = MadeUp(classes=3), MadeUp(shape=(4,), classes=3)
     images.setup()
     table.setup()
-    assert names_of(images) == {}
-    assert names_of(table) == {"feature_names": ["column0", "column1", "column2", "column3"]}
+    assert names_of(images).keys() == {"preparation"}
+    found = names_of(table)
+    assert found.keys() == {"feature_names", "preparation"}
+    assert found["feature_names"] == ["column0", "column1", "column2", "column3"]
     assert names_of(lightning.LightningDataModule()) == {}

@@ -14,8 +14,9 @@ from kdlab.configuration.errors import first_line
 REFUSALS = (ValueError, TypeError, LookupError, OSError, ImportError, RuntimeError, AssertionError, ArithmeticError)
 
 #: What data know about themselves: a constructor that has a parameter of this name, and was given none, is handed it.
-NAMES = ("class_names", "feature_names")
-Names = Mapping[str, list[str]]
+NAMES = ("class_names", "feature_names", "preparation")
+# Lists of names, and the data module's own kind of preparation, of which a configuration knows nothing.
+Names = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, Self, runtime_checkable
 
 import lightning.pytorch as L
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from kdlab.data.augment import Augmentation
 from kdlab.data.loader import ShuffledLoader, TensorLoader
-from kdlab.data.preparation import stratified_order, take
+from kdlab.data.preparation import Column, Preparation
 from kdlab.data.seeding import generator_at
+from kdlab.data.splitting import stratified_order, take
 
 SPLITS = ("train", "val", "test")
 #: Batches that are not trained on may be this many times larger: they keep no graph, and a metric takes as long for a
@@ -42,7 +43,8 @@ class DataModule(L.LightningDataModule, ABC):
     tensors that ``load`` returns (``mask``, ``groups``) are sliced along.
 
     After ``setup``: ``classes``, ``shape`` of one input, ``baseline`` (one input that stands for "nothing there"),
-    ``class_names``, ``feature_names`` (None where inputs are not a table).
+    ``class_names``, ``feature_names`` (None where inputs are not a table), ``preparation`` (the way back to the units
+    and names that people know).
 
     Args:
         batch_size: Samples in a batch over all devices together, >= 1.
@@ -67,6 +69,7 @@ class DataModule(L.LightningDataModule, ABC):
         self.class_names: list[str] = []
         self.feature_names: list[str] | None = None
         self.splits: dict[str, dict[str, Tensor]] = {}
+        self._preparation: Preparation | None = None
         self._seed = 0
         self._rows: Tensor | None = None
 
@@ -79,8 +82,30 @@ class DataModule(L.LightningDataModule, ABC):
     def load(self) -> dict[str, dict[str, Tensor]]:
         """Return ``inputs`` (N, ...) and ``target`` (N,), and what else there is, for "train", "val" and "test".
 
-        May set ``class_names`` and ``feature_names``.
+        May set ``class_names`` and ``feature_names``, and return what ``standardised`` makes of the splits.
         """
+
+    def standardised(
+        self, splits: dict[str, dict[str, Tensor]], columns: Sequence[Column] | None = None
+    ) -> dict[str, dict[str, Tensor]]:
+        """Return the splits with their inputs standardised by the training split, and keep how in ``preparation``.
+
+        Args:
+            splits: As ``load`` returns them, in the values' own units.
+            columns: What the values of a table are; categories stay as they are, 0 or 1. None: all are numbers.
+        """
+        if columns is None and self.feature_names is not None and splits["train"]["inputs"].ndim == 2:
+            columns = [Column(name) for name in self.feature_names]
+        self._preparation = Preparation.standardising(splits, columns)
+        return self._preparation.applied(splits)
+
+    @property
+    def preparation(self) -> Preparation:
+        """How inputs came from the values that a person knows; as they are, unless ``load`` standardised them."""
+        self.setup()
+        if self._preparation is None:
+            return Preparation.none(self.shape, self.feature_names)
+        return self._preparation if self.feature_names is None else self._preparation.called(self.feature_names)
 
     def baseline_of(self, inputs: Tensor) -> Tensor:
         """Return the baseline, of the shape of one input: 0 for (standardised) images, else the training mean."""

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from kdlab.data.base import DataModule
-from kdlab.data.preparation import sizes_of, standardise, stratified_parts, take
 from kdlab.data.seeding import generator_at
+from kdlab.data.splitting import sizes_of, stratified_parts, take
 
 
 class BreastCancer(DataModule):
@@ -28,4 +28,4 @@ class BreastCancer(DataModule):
         sizes = sizes_of(len(target), (0.6, 0.2, 0.2))
         parts = stratified_parts(target, sizes, generator_at("split", self.split_seed))
         splits = {split: take(tensors, rows) for split, rows in zip(("train", "val", "test"), parts, strict=True)}
-        return standardise(splits)
+        return self.standardised(splits)

@@ -9,8 +9,8 @@ from torch import Tensor
 from kdlab.data.augment import Augmentation
 from kdlab.data.base import DataModule
 from kdlab.data.paths import resolved
-from kdlab.data.preparation import sizes_of, standardise, stratified_parts, take
 from kdlab.data.seeding import generator_at
+from kdlab.data.splitting import sizes_of, stratified_parts, take
 from kdlab.data.table import Table, class_numbers, encode, read_table
 
 SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -88,10 +88,11 @@ class Csv(DataModule):
         features = [column for column in table.columns if column not in left_out]
         if not features:
             raise ValueError(f"{file} has no column left to learn from: {sorted(table.columns)} are target or left out")
-        inputs, self.feature_names, numeric = encode(table, features, self.categorical)
+        inputs, columns = encode(table, features, self.categorical)
+        self.feature_names = [column.feature_name for column in columns]
         tensors = {"inputs": inputs, "target": target}
         rows = self._drawn(target, known_rows) if self.split is None else self._named(self.split, table, target)
-        return standardise({split: take(tensors, chosen) for split, chosen in rows.items()}, columns=numeric)
+        return self.standardised({split: take(tensors, chosen) for split, chosen in rows.items()}, columns)
 
     def _check_columns(self, file: Path, table: Table) -> None:
         asked = {"target": [self.target], "split": [self.split] if self.split else []}

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from kdlab.data.base import DataModule
-from kdlab.data.preparation import sizes_of, standardise, stratified_parts, take
 from kdlab.data.seeding import generator_at
+from kdlab.data.splitting import sizes_of, stratified_parts, take
 
 
 class Digits(DataModule):
@@ -24,6 +24,6 @@ class Digits(DataModule):
         tensors = {"inputs": torch.from_numpy(digits.images).float().unsqueeze(1) / 16, "target": target}
         sizes = sizes_of(len(target), (0.6, 0.2, 0.2))
         parts = stratified_parts(target, sizes, generator_at("split", self.split_seed))
-        return standardise(
+        return self.standardised(
             {split: take(tensors, rows) for split, rows in zip(("train", "val", "test"), parts, strict=True)}
         )

@@ -11,8 +11,8 @@ from torch import Tensor
 from kdlab.data.augment import Augmentation
 from kdlab.data.base import DataModule
 from kdlab.data.paths import resolved
-from kdlab.data.preparation import standardise, stratified_order, stratified_parts, take
 from kdlab.data.seeding import generator_at
+from kdlab.data.splitting import stratified_order, stratified_parts, take
 
 
 class Idx(DataModule):
@@ -70,7 +70,7 @@ class Idx(DataModule):
         train_rows, val_rows = stratified_parts(known["target"], (available, self.val_size), draw)
         train, val = take(known, train_rows), take(known, val_rows)
         splits = {"train": self._part(train, self.train_size), "val": val, "test": self._part(test, self.test_size)}
-        return standardise(splits)
+        return self.standardised(splits)
 
     def _part(self, tensors: dict[str, Tensor], size: int | None) -> dict[str, Tensor]:
         if size is None:

@@ -10,8 +10,8 @@ from torch import Tensor
 from kdlab.data.augment import Augmentation
 from kdlab.data.base import DataModule
 from kdlab.data.paths import resolved
-from kdlab.data.preparation import sizes_of, standardise, stratified_order, stratified_parts, take
 from kdlab.data.seeding import generator_at
+from kdlab.data.splitting import sizes_of, stratified_order, stratified_parts, take
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
@@ -79,7 +79,7 @@ class ImageFolder(DataModule):
                 )
             rows = stratified_order(target, generator_at("part", self.split_seed))[: self.train_size]
             splits["train"] = take(splits["train"], rows.sort().values)
-        return standardise(splits)
+        return self.standardised(splits)
 
     def _read_split(self, folder: Path) -> dict[str, Tensor]:
         unknown = sorted(set(_folders(folder)) - set(self.class_names))

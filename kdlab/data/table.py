@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kdlab.data.preparation import Column
+
 MOST_LEVELS = 100
 NOT_FINITE = {"nan", "inf", "infinity"}
 
@@ -90,28 +92,25 @@ def class_numbers(table: Table, column: str) -> tuple[Tensor, list[str]]:
     return torch.tensor([place[cell] for cell in cells]), names
 
 
-def encode(table: Table, columns: list[str], categorical: list[str]) -> tuple[Tensor, list[str], Tensor]:
-    """Return inputs (rows, features) float64, the features' names, and which are numeric, bool (features,).
+def encode(table: Table, columns: list[str], categorical: list[str]) -> tuple[Tensor, list[Column]]:
+    """Return inputs (rows, features) float64 and what each of the features is.
 
     Raises:
         ValueError: If a cell is missing or not finite, a column mixes numbers and texts, or has too many levels.
     """
     parts: list[Tensor] = []
-    names: list[str] = []
-    numeric: list[bool] = []
+    found: list[Column] = []
     for column in columns:
         _refuse_missing(table, column)
         values = None if column in categorical else _numbers(table, column)
         if values is not None:
             parts.append(values[:, None])
-            names.append(column)
-            numeric.append(True)
+            found.append(Column(column))
         else:
             codes, levels = _levels(table, column)
             parts.append(torch.nn.functional.one_hot(codes, len(levels)).double())
-            names += [f"{column}={level}" for level in levels]
-            numeric += [False] * len(levels)
-    return torch.cat(parts, dim=1), names, torch.tensor(numeric)
+            found += [Column(column, level) for level in levels]
+    return torch.cat(parts, dim=1), found
 
 
 def _numbers(table: Table, column: str) -> Tensor | None:

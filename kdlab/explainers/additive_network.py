@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
+from kdlab.data.preparation import Preparation
 from kdlab.explainers.additive_picture import Curve, HeatMap, as_figure
 from kdlab.explainers.base import Learned, chosen_class, explaining, flattened, predicted_class, watched
 from kdlab.explainers.grouped_net import GroupedNet, PairNets
 from kdlab.explainers.interactions import first_samples, ranked_pairs
+from kdlab.explainers.reading import reading
 from kdlab.explainers.tree_picture import named
 
 if TYPE_CHECKING:
@@ -49,11 +51,12 @@ class AdditiveNetwork(Learned):
         hidden: Width of the two hidden layers of each net.
         pairs: Features that may interact, as pairs of numbers.
         penalty: Weight of the output penalty, >= 0.
-        feature_names: For the text and the picture; None counts them.
+        feature_names: For the text and the picture; None: as the preparation calls them, else counted.
         class_names: Likewise.
         interactions: How many pairs are chosen from the data, >= 0.
         candidates: Of more features than these, only those with the strongest parts of their own may be chosen; all
             their pairs are measured, ``256 * candidates^2`` forwards of the model at each ``refit``.
+        preparation: In whose units the picture's axes are; None: the inputs' own.
 
     Raises:
         ValueError: If a size or weight is out of range, or a pair names a feature that there is not.
@@ -80,6 +83,7 @@ class AdditiveNetwork(Learned):
         class_names: Sequence[str] | None = None,
         interactions: int = 0,
         candidates: int = 50,
+        preparation: Preparation | None = None,
     ) -> None:
         super().__init__(model)
         if min(inputs, classes, hidden) < 1 or penalty < 0:
@@ -96,7 +100,7 @@ class AdditiveNetwork(Learned):
             if one == other or not (0 <= one < inputs and 0 <= other < inputs):
                 raise ValueError(f"pair {(one, other)} must name two of the {inputs} features, from 0")
         self.inputs, self.penalty, self.candidates = inputs, penalty, candidates
-        self.feature_names = named(feature_names, inputs, "feature")
+        self.reading = reading(inputs, feature_names, preparation)
         self.class_names = named(class_names, classes, "class")
         self.bias = nn.Parameter(torch.zeros(classes))
         self.singles = GroupedNet(inputs, 1, hidden, classes)
@@ -182,9 +186,9 @@ class AdditiveNetwork(Learned):
 
     def _name(self, part: int) -> str:
         if part < self.inputs:
-            return self.feature_names[part]
+            return self.reading.name(part)
         one, other = self.couples.features[part - self.inputs].tolist()
-        return f"{self.feature_names[one]} & {self.feature_names[other]}"
+        return f"{self.reading.name(one)} & {self.reading.name(other)}"
 
     def describe(self) -> dict[str, float]:
         """Return how many parts make up 90 % of the strength, the pairs' share of it, and what was chosen lately.
@@ -212,16 +216,24 @@ class AdditiveNetwork(Learned):
 
     @torch.no_grad()
     def figure(self) -> "Figure":
-        """Draw what the strongest features say for each class over their range, then the strongest interactions."""
+        """Draw what the strongest features say for each class over their range, then the strongest interactions.
+
+        Axes are in the columns' own units.
+        """
         chosen = self.strength[: self.inputs].argsort(descending=True, stable=True)[:DRAWN].tolist()
         values, places = self._over_range(POINTS), self._over_range(SQUARES)
         curves = self._centred(self.parts(values)).cpu()
-        drawn = [Curve(self.feature_names[one], values[:, one].cpu(), curves[:, one]) for one in chosen]
+        drawn = [Curve(self.reading.name(one), self._in_unit(one, values), curves[:, one]) for one in chosen]
         own, maps = self.couples.own(places).cpu(), []
         for slot in self.couples.ranked()[:DRAWN_PAIRS]:
-            first, second = places[:, self.couples.features[slot]].cpu().unbind(dim=1)
-            maps.append(HeatMap(self._name(self.inputs + slot), first, second, own[:, :, slot]))
+            pair = self.couples.features[slot].tolist()
+            first, second = (self._in_unit(one, places) for one in pair)
+            names = self.reading.name(pair[0]), self.reading.name(pair[1])
+            maps.append(HeatMap(names, first, second, own[:, :, slot]))
         return as_figure(drawn, maps, self.class_names)
+
+    def _in_unit(self, column: int, values: Tensor) -> Tensor:
+        return self.reading.to_unit(column, values[:, column].cpu())
 
     def _over_range(self, points: int) -> Tensor:
         """Values of every feature, evenly over what was seen of it: (points, features)."""

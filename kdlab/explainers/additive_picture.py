@@ -23,7 +23,7 @@ class Curve:
 class HeatMap:
     """What two features say together: values (points,) of each, parts (points, points, classes)."""
 
-    name: str
+    names: tuple[str, str]
     first: Tensor
     second: Tensor
     parts: Tensor
@@ -55,7 +55,9 @@ def as_figure(curves: Sequence[Curve], maps: Sequence[HeatMap], class_names: Seq
             one.first.numpy(), one.second.numpy(), parts.T.numpy(), cmap="RdBu_r", vmin=-bound, vmax=bound
         )
         figure.colorbar(drawn, ax=axes).ax.tick_params(labelsize=6)
-        axes.set_title(f"{one.name}: {class_names[number]}", fontsize=8, parse_math=False)
+        axes.set_title(f"{' & '.join(one.names)}: {class_names[number]}", fontsize=8, parse_math=False)
+        axes.set_xlabel(one.names[0], fontsize=6, parse_math=False)
+        axes.set_ylabel(one.names[1], fontsize=6, parse_math=False)
         axes.tick_params(labelsize=6)
     figure.legend(*handles, loc="outside upper center", ncols=8, fontsize=6)
     return figure

@@ -71,6 +71,18 @@ class Tells(Protocol):
 
 
 @runtime_checkable
+class Writes(Protocol):
+    """A learned explainer whose readable form is made for samples: shorter than itself, and measured against itself.
+
+    It is asked once, with its final weights, before ``text`` and ``figure``.
+    """
+
+    def write(self, samples: Mapping[str, Tensor]) -> None:
+        """Make the readable form for inputs (batch, ...), by what they are called: ``training``, ``validation``."""
+        ...
+
+
+@runtime_checkable
 class Draws(Protocol):
     """A learned explainer with a picture of itself."""
 

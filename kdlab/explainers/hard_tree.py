@@ -2,19 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from kdlab.explainers.tree_picture import Branch, as_figure, as_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-# Fewer words than this a question stay readable; the rest is counted.
-SHOWN = 4
+from kdlab.data.preparation import Preparation
+from kdlab.explainers.written_tree import Question, WrittenTree
 
 
 @dataclass(frozen=True)
@@ -29,45 +23,38 @@ class HardTree:
     bias: Tensor  # (inner nodes,)
     leaf_class: Tensor  # (leaves,)
     depth: int
-    feature_names: Sequence[str]
+    reading: Preparation
     class_names: Sequence[str]
+
+    def gates(self, inputs: Tensor) -> Tensor:
+        """Return what every question's sum is for inputs (batch, features): (batch, inner nodes), yes where > 0."""
+        return linear(inputs, self.weight, self.bias)
 
     def path(self, inputs: Tensor) -> Tensor:
         """Return the nodes (batch, depth + 1) that inputs (batch, features) pass, from the root to the leaf."""
-        return most_likely_path(linear(inputs, self.weight, self.bias), self.depth)
+        return most_likely_path(self.gates(inputs), self.depth)
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Return classes (batch,) of inputs (batch, features)."""
         return self.leaf_class[self.path(inputs)[:, -1] - len(self.weight)]
 
-    def branches(self, shown: int | None = SHOWN) -> Branch:
-        """Return the tree without questions whose answers all lead to the same class: they change no prediction."""
-        return self._branch(0, shown)
+    def in_full(self) -> WrittenTree:
+        """Return the tree with every feature of every question, in the columns' own units."""
+        mean, spread = (part.flatten().double() for part in (self.reading.mean, self.reading.spread))
+        questions = {}
+        for node, (weight, bias) in enumerate(zip(self.weight.cpu().double(), self.bias.cpu().double(), strict=True)):
+            own = weight / spread
+            questions[node] = Question.of(range(len(own)), own, float((own * mean).sum() - bias), digits=9)
+        return self.written(questions)
 
-    def text(self, shown: int | None = SHOWN) -> str:
-        """Return the questions as nested lines, with their strongest features; None: all, in full precision."""
-        return as_text(self.branches(shown))
+    def written(self, questions: dict[int, Question], straight: dict[int, bool] | None = None) -> WrittenTree:
+        """Return the tree of these questions.
 
-    def figure(self) -> "Figure":
-        """Draw the questions from the top down."""
-        root = self.branches()
-        return as_figure(root, f"decision tree: depth {root.depth()}, {root.leaves()} leaves")
-
-    def _branch(self, node: int, shown: int | None) -> Branch:
-        inner = len(self.weight)
-        if node >= inner:
-            return Branch(self.class_names[int(self.leaf_class[node - inner])])
-        no, yes = self._branch(2 * node + 1, shown), self._branch(2 * node + 2, shown)
-        if no.is_leaf and yes.is_leaf and no.label == yes.label:
-            return no
-        return Branch(self._question(node, shown), no, yes)
-
-    def _question(self, node: int, shown: int | None) -> str:
-        weight, digits = self.weight[node], "+.9g" if shown is None else "+.3g"
-        strongest = weight.abs().argsort(descending=True, stable=True)[:shown].tolist()
-        words = " ".join(f"{float(weight[feature]):{digits}}*[{self.feature_names[feature]}]" for feature in strongest)
-        rest = len(weight) - len(strongest)
-        return f"{words}{f' (and {rest} weaker)' if rest else ''} > {-float(self.bias[node]):{digits.lstrip('+')}}"
+        Args:
+            questions: By node.
+            straight: Nodes that are not asked, because the answer is always this one.
+        """
+        return WrittenTree(questions, straight or {}, self.leaf_class.tolist(), self.reading, self.class_names)
 
 
 def most_likely_path(gates: Tensor, depth: int) -> Tensor:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from kdlab.data.preparation import Preparation
 from kdlab.explainers.base import Learned, chosen_class, explaining, flattened, predicted_class
+from kdlab.explainers.reading import reading
 from kdlab.explainers.tree_picture import Branch, as_figure, as_text, named
 from kdlab.losses.gather import gathered
 from kdlab.losses.numerics import at_least_float32
@@ -42,8 +44,9 @@ class RuleTree(Learned):
         noise: For the fidelity on perturbed inputs in ``describe``: standard deviation of the noise in each
             feature's own.
         seed: Of that noise, and of the choice between equally good questions.
-        feature_names: For the text and the picture; None counts them.
+        feature_names: For the text and the picture; None: as the preparation calls them, else counted.
         class_names: Likewise.
+        preparation: In whose units the text and the picture speak; None: the inputs' own.
 
     Raises:
         ValueError: If a size, or the number of names, is out of range.
@@ -70,6 +73,7 @@ class RuleTree(Learned):
         seed: int = 0,
         feature_names: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
+        preparation: Preparation | None = None,
     ) -> None:
         super().__init__(model)
         if min(inputs, classes, max_depth, min_samples_leaf) < 1 or min(min_gain, noise) < 0:
@@ -84,7 +88,7 @@ class RuleTree(Learned):
             min_gain,
         )
         self.noise, self.seed = noise, seed
-        self.feature_names = named(feature_names, inputs, "feature")
+        self.reading = reading(inputs, feature_names, preparation)
         self.class_names = named(class_names, classes, "class")
         # A leaf is its own child, so that walking on from it changes nothing.
         self.register_buffer("feature", torch.zeros(1, dtype=torch.long))
@@ -202,13 +206,17 @@ class RuleTree(Learned):
 
     def describe(self) -> dict[str, float]:
         """Return the tree's size, and its fidelity where it was fitted; NaN before the first ``refit``."""
-        root = self._branch(0)
         names = ("agreement_fitted", "agreement_perturbed", "mean_path_length", "first_question_kept")
         scores = dict(zip(names, self.scores.tolist(), strict=True))
-        return {"depth": float(root.depth()), "leaves": float(root.leaves()), **scores}
+        leaves = (self.answers[:, 0] == torch.arange(len(self.answers), device=self.answers.device)).sum()
+        return {"depth": float(self._height(0)), "leaves": float(leaves), **scores}
 
     def text(self) -> str:
-        """Return the rules as nested questions; thresholds are exact."""
+        """Return the rules as nested questions in the columns' own units.
+
+        Who answers them from the raw columns ends in the tree's leaf, for every value written with the column's
+        decimals (``Preparation.at_most``).
+        """
         return as_text(self._branch(0))
 
     def figure(self) -> "Figure":
@@ -216,10 +224,17 @@ class RuleTree(Learned):
         root = self._branch(0)
         return as_figure(root, f"rules: depth {root.depth()}, {root.leaves()} leaves")
 
+    def _height(self, node: int) -> int:
+        yes, no = self.answers[node].tolist()
+        return 0 if yes == node else 1 + max(self._height(yes), self._height(no))
+
     def _branch(self, node: int) -> Branch:
         yes, no = self.answers[node].tolist()
         if yes == node:
             share = float(self.value[node].max())
             return Branch(f"{self.class_names[int(self.value[node].argmax())]} ({share:.0%})")
-        question = f"[{self.feature_names[int(self.feature[node])]}] <= {float(self.threshold[node])!r}"
-        return Branch(question, self._branch(no), self._branch(yes))
+        column, threshold = int(self.feature[node]), float(self.threshold[node])
+        name = self.reading.name(column)
+        if self.reading.is_level(column) and 0 <= threshold < 1:
+            return Branch(name, no=self._branch(yes), yes=self._branch(no))
+        return Branch(f"{name} <= {self.reading.at_most(column, threshold)}", self._branch(no), self._branch(yes))

@@ -1,15 +1,19 @@
 """A decision tree that is trained like a network and read like a tree."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, log_softmax, logsigmoid
 
+from kdlab.data.preparation import Preparation
 from kdlab.explainers.base import Learned, flattened
 from kdlab.explainers.hard_tree import HardTree, most_likely_path
-from kdlab.explainers.tree_picture import named
+from kdlab.explainers.reading import reading
+from kdlab.explainers.tree_picture import as_figure, as_text, named
+from kdlab.explainers.writing import agreement, written
+from kdlab.explainers.written_tree import WrittenTree
 from kdlab.losses.numerics import at_least_float32
 
 if TYPE_CHECKING:
@@ -33,8 +37,11 @@ class SoftDecisionTree(Learned):
       keeps the hardened tree close to the soft one.
 
     The attribution is the slope of the tree's log-probability of the class explained: each gate that a sample may
-    pass gives its weights, by how much turning there would change the class. See ``path`` and ``harden`` for the
-    readable form.
+    pass gives its weights, by how much turning there would change the class.
+
+    See ``path`` and ``harden`` for the tree of most likely turns, whose questions have a weight for every input. What a
+    person reads is shorter (``write``), speaks in the columns' own units, and says in its first line how often it
+    agrees with the tree.
 
     Args:
         model: The model explained.
@@ -44,8 +51,9 @@ class SoftDecisionTree(Learned):
         path_penalty: lambda, >= 0.
         path_loss: Weight of the paper's leaf-wise loss beside the mixture's, >= 0.
         sharpness: s, the gates' inverse temperature, > 0; larger makes answers more decided.
-        feature_names: For the text and the picture; None counts them.
+        feature_names: For the text and the picture; None: as the preparation calls them, else counted.
         class_names: Likewise.
+        preparation: In whose units the text and the picture speak; None: the inputs' own.
 
     Raises:
         ValueError: If a size, weight or number of names is out of range.
@@ -66,6 +74,7 @@ class SoftDecisionTree(Learned):
         sharpness: float = 1.0,
         feature_names: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
+        preparation: Preparation | None = None,
     ) -> None:
         super().__init__(model)
         if inputs < 1 or classes < 1 or not 1 <= depth <= 12:
@@ -74,8 +83,10 @@ class SoftDecisionTree(Learned):
             raise ValueError(f"need weights >= 0 and sharpness > 0, got {path_penalty}, {path_loss} and {sharpness}")
         self.inputs, self.depth, self.sharpness = inputs, depth, sharpness
         self.path_penalty, self.path_loss = path_penalty, path_loss
-        self.feature_names = named(feature_names, inputs, "feature")
+        self.reading = reading(inputs, feature_names, preparation)
         self.class_names = named(class_names, classes, "class")
+        # What a person reads, and how often it agrees; it is made for weights that move no more.
+        self.short: tuple[WrittenTree, str] | None = None
         self.gates = nn.Linear(inputs, 2**depth - 1)
         self.leaves = nn.Parameter(torch.randn(2**depth, classes))
         level = torch.cat([torch.full((2**here,), here) for here in range(depth)])
@@ -142,11 +153,11 @@ class SoftDecisionTree(Learned):
         """Return the tree of the most likely turns; it predicts exactly what ``decide`` does."""
         weight, bias = self.gates.weight.clone(), self.gates.bias.clone()
         leaf_class = self.leaves.argmax(dim=1)
-        return HardTree(weight, bias, leaf_class, self.depth, self.feature_names, self.class_names)
+        return HardTree(weight, bias, leaf_class, self.depth, self.reading, self.class_names)
 
     def describe(self) -> dict[str, float]:
         """Return depth and leaves of the hardened tree, and the least share of samples that a node sends either way."""
-        root = self.harden().branches()
+        root = self.harden().in_full().branches()
         answer = self.share / self.reached
         return {
             "depth": float(root.depth()),
@@ -154,10 +165,39 @@ class SoftDecisionTree(Learned):
             "least_used_answer": float(torch.minimum(answer, 1 - answer).min()),
         }
 
+    @torch.no_grad()
+    def write(self, samples: Mapping[str, Tensor]) -> None:
+        """Put the tree into few words; ``text`` and ``figure`` show that from now on.
+
+        Each question of the hardened tree keeps the fewest features, 12 at most, with which the text's classes agree
+        with the tree's own predictions on 95 % of the first samples (``kdlab.explainers.writing``). On each kind of
+        samples the agreement is measured with the very numbers that the text prints.
+
+        Args:
+            samples: Inputs (batch, ...) by what they are called; those it is written for first.
+        """
+        device, shape = self.leaves.device, self.reading.mean.shape
+        told: list[str] = []
+        tree = None
+        for name, inputs in samples.items():
+            decided = self(inputs.to(device)).argmax(dim=1)
+            flat = flattened(inputs.to(device), self.inputs)
+            tree = tree or written(self.harden(), flat, decided)
+            own = self.reading.undone(flat.reshape(-1, *shape)).flatten(1)
+            told.append(f"{agreement(tree, decided, own):.1%} of {len(inputs)} {name} samples")
+        if tree is not None:
+            self.short = tree, f"agrees with the tree on {' and '.join(told)}"
+
     def text(self) -> str:
-        """Return the hardened tree as nested questions."""
-        return self.harden().text()
+        """Return the tree as nested questions, below a line that says how often they lead to the tree's class."""
+        tree, said = self._readable()
+        return f"# {said}\n{as_text(tree.branches())}"
 
     def figure(self) -> "Figure":
-        """Draw the hardened tree."""
-        return self.harden().figure()
+        """Draw what ``text`` says."""
+        tree, said = self._readable()
+        root = tree.branches()
+        return as_figure(root, f"decision tree: depth {root.depth()}, {root.leaves()} leaves; {said}")
+
+    def _readable(self) -> tuple[WrittenTree, str]:
+        return self.short or (self.harden().in_full(), "every question in full, as the tree's most likely turns decide")

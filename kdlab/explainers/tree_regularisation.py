@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector
 
+from kdlab.data.preparation import Preparation
 from kdlab.explainers.length_surrogate import LengthSurrogate
 from kdlab.explainers.rule_tree import RuleTree
 from kdlab.metrics.numerics import spearman
@@ -45,8 +46,8 @@ class TreeRegularisation(RuleTree):
     W; the copies keep the student's.
 
     Args:
-        model, inputs, classes, min_samples_leaf, noise, seed, feature_names, class_names: As in RuleTree. ``seed`` is
-            that of the copies too.
+        model, inputs, classes, min_samples_leaf, noise, seed, feature_names, class_names, preparation: As in RuleTree.
+            ``seed`` is that of the copies too.
         max_depth: As in RuleTree; generous, because a tree at its limit says nothing about length.
         min_gain: As in RuleTree; so large that a length counts questions that tell something, where RuleTree's
             follows the student's curves down to the limit.
@@ -81,9 +82,20 @@ class TreeRegularisation(RuleTree):
         pairs: int = 256,
         surrogate_hidden: int = 32,
         surrogate_steps: int = 200,
+        preparation: Preparation | None = None,
     ) -> None:
         super().__init__(
-            model, inputs, classes, max_depth, min_samples_leaf, min_gain, noise, seed, feature_names, class_names
+            model,
+            inputs,
+            classes,
+            max_depth,
+            min_samples_leaf,
+            min_gain,
+            noise,
+            seed,
+            feature_names,
+            class_names,
+            preparation,
         )
         if path_length_weight < 0 or min(copies, rows) < 1 or pairs <= copies:
             got = f"{path_length_weight}, {copies}, {rows} and {pairs}"

@@ -112,7 +112,7 @@ def test_rules_in_full_reproduce_the_hardened_tree() -> None:
         no = follow(lines, sample)
         return yes if total > float(bound) else no
 
-    text = hard.text(shown=None).splitlines()
+    text = as_text(hard.in_full().branches()).splitlines()
     said = [follow(list(text), sample) for sample in inputs.tolist()]
     assert said == [f"class {number}" for number in tree.decide(inputs).tolist()]
 
@@ -155,7 +155,7 @@ def test_rule_tree_finds_a_rule_and_says_it() -> None:
     numbers = tree.describe()
     assert (numbers["depth"], numbers["leaves"], numbers["agreement_fitted"]) == (2.0, 3.0, 1.0)
     assert 0.8 < numbers["agreement_perturbed"] <= 1.0
-    assert tree.text().splitlines()[0].startswith("if [$age] <= ")
+    assert tree.text().splitlines()[0].startswith("if $age <= ")
     tree.refit(loader)
     assert tree.describe()["first_question_kept"] == 1.0
     tree.figure().canvas.draw()
