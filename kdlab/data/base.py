@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kdlab.data.augment import Augmentation
 from kdlab.data.loader import ShuffledLoader, TensorLoader
-from kdlab.data.preparation import Column, Preparation
+from kdlab.data.preparation import Preparation, TableColumn
 from kdlab.data.seeding import generator_at
 from kdlab.data.splitting import stratified_order, take
 
@@ -86,7 +86,7 @@ class DataModule(L.LightningDataModule, ABC):
         """
 
     def standardised(
-        self, splits: dict[str, dict[str, Tensor]], columns: Sequence[Column] | None = None
+        self, splits: dict[str, dict[str, Tensor]], columns: Sequence[TableColumn] | None = None
     ) -> dict[str, dict[str, Tensor]]:
         """Return the splits with their inputs standardised by the training split, and keep how in ``preparation``.
 
@@ -95,7 +95,7 @@ class DataModule(L.LightningDataModule, ABC):
             columns: What the values of a table are; categories stay as they are, 0 or 1. None: all are numbers.
         """
         if columns is None and self.feature_names is not None and splits["train"]["inputs"].ndim == 2:
-            columns = [Column(name) for name in self.feature_names]
+            columns = [TableColumn(name) for name in self.feature_names]
         self._preparation = Preparation.standardising(splits, columns)
         return self._preparation.applied(splits)
 

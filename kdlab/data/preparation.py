@@ -13,7 +13,7 @@ MOST_DECIMALS = 15
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """One value of a table's input as a person knows it.
 
     Args:
@@ -53,7 +53,7 @@ class Preparation:
 
     mean: Tensor
     spread: Tensor
-    columns: tuple[Column, ...] | None = None
+    columns: tuple[TableColumn, ...] | None = None
     channels: tuple[str, ...] | None = None
 
     @classmethod
@@ -64,7 +64,7 @@ class Preparation:
 
     @classmethod
     def standardising(
-        cls, splits: dict[str, dict[str, Tensor]], columns: Sequence[Column] | None = None
+        cls, splits: dict[str, dict[str, Tensor]], columns: Sequence[TableColumn] | None = None
     ) -> "Preparation":
         """Return what brings inputs to mean 0 and standard deviation 1 with the *training* split's statistics.
 
@@ -135,7 +135,7 @@ class Preparation:
         """
         if self.mean.dim() > 1 and len(names) == len(self.mean):
             return replace(self, channels=tuple(names))
-        own = self.columns or [Column("")] * len(names)
+        own = self.columns or [TableColumn("")] * len(names)
         columns = (
             column if column.feature_name == name else replace(column, name=name, level=None)
             for column, name in zip(own, names, strict=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kdlab.data.preparation import Column
+from kdlab.data.preparation import TableColumn
 
 MOST_LEVELS = 100
 NOT_FINITE = {"nan", "inf", "infinity"}
@@ -92,24 +92,24 @@ def class_numbers(table: Table, column: str) -> tuple[Tensor, list[str]]:
     return torch.tensor([place[cell] for cell in cells]), names
 
 
-def encode(table: Table, columns: list[str], categorical: list[str]) -> tuple[Tensor, list[Column]]:
+def encode(table: Table, columns: list[str], categorical: list[str]) -> tuple[Tensor, list[TableColumn]]:
     """Return inputs (rows, features) float64 and what each of the features is.
 
     Raises:
         ValueError: If a cell is missing or not finite, a column mixes numbers and texts, or has too many levels.
     """
     parts: list[Tensor] = []
-    found: list[Column] = []
+    found: list[TableColumn] = []
     for column in columns:
         _refuse_missing(table, column)
         values = None if column in categorical else _numbers(table, column)
         if values is not None:
             parts.append(values[:, None])
-            found.append(Column(column))
+            found.append(TableColumn(column))
         else:
             codes, levels = _levels(table, column)
             parts.append(torch.nn.functional.one_hot(codes, len(levels)).double())
-            found += [Column(column, level) for level in levels]
+            found += [TableColumn(column, level) for level in levels]
     return torch.cat(parts, dim=1), found
 
 

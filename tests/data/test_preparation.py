@@ -12,7 +12,7 @@ from kdlab.data.breast_cancer import BreastCancer
 from kdlab.data.csv import Csv
 from kdlab.data.digits import Digits
 from kdlab.data.image_folder import ImageFolder
-from kdlab.data.preparation import Column, Preparation
+from kdlab.data.preparation import Preparation, TableColumn
 from kdlab.explainers.reading import reading
 from tests.data.made_up import MadeUp, write_image_folder, write_mixed
 
@@ -85,7 +85,7 @@ def test_data_that_nobody_prepared_are_read_as_they_are() -> None:
 
 
 def test_other_names_stay_categories_where_they_are_the_columns_own() -> None:
-    columns = (Column("age"), Column("colour", "red"))
+    columns = (TableColumn("age"), TableColumn("colour", "red"))
     preparation = Preparation(torch.zeros(2), torch.ones(2), columns).called(["years", "colour=red"])
     assert [preparation.name(0), preparation.name(1)] == ["years", "colour is red"]
     assert preparation.is_level(1)
@@ -99,7 +99,7 @@ def test_a_bound_parts_written_values_as_the_prepared_bound_does(mean: float, sp
     for decimals in (0, 2, 6):
         grid = (torch.randn(400, generator=draw, dtype=kind) * spread + mean).mul(10**decimals).round() / 10**decimals
         preparation = Preparation(
-            torch.tensor([mean], dtype=kind), torch.tensor([spread], dtype=kind), (Column("x", None, decimals),)
+            torch.tensor([mean], dtype=kind), torch.tensor([spread], dtype=kind), (TableColumn("x", None, decimals),)
         )
         prepared = preparation(grid[:, None])[:, 0]
         # Bounds between values, as scikit-learn takes them, and at values.
@@ -125,7 +125,7 @@ def test_without_known_decimals_every_number_is_parted_rightly(kind: torch.dtype
 
 def test_the_shortest_number_is_printed() -> None:
     one = torch.ones(1, dtype=torch.float64)
-    counted = Preparation(0 * one, one, (Column("x", None, 2),))
+    counted = Preparation(0 * one, one, (TableColumn("x", None, 2),))
     assert counted.at_most(0, 103.2999) == "103.29"
     assert counted.at_most(0, 103.305) == "103.3"
     assert counted.at_most(0, 1234.0) == "1234"

@@ -15,7 +15,7 @@ from kdlab.data.base import SPLITS, DataModule
 from kdlab.data.breast_cancer import BreastCancer
 from kdlab.data.csv import Csv
 from kdlab.data.digits import Digits
-from kdlab.data.preparation import Column, Preparation
+from kdlab.data.preparation import Preparation, TableColumn
 from kdlab.explainers.additive_network import AdditiveNetwork
 from kdlab.explainers.hard_tree import HardTree
 from kdlab.explainers.reading import reading
@@ -135,7 +135,7 @@ def test_the_breast_cancer_rules_speak_of_millimetres_and_not_of_deviations() ->
 
 
 def test_a_category_is_asked_by_name_and_yes_means_that_it_holds() -> None:
-    columns = (Column("age", None, 0), Column("colour", "red", 0))
+    columns = (TableColumn("age", None, 0), TableColumn("colour", "red", 0))
     tree = RuleTree(
         nn.Linear(2, 2), 2, 2, class_names=["a", "b"], preparation=Preparation(torch.zeros(2), torch.ones(2), columns)
     )
@@ -214,7 +214,7 @@ def test_unwritten_the_soft_tree_is_told_in_full_and_decides_as_its_turns_do(tab
 
 
 def test_a_written_question_of_one_category_may_be_turned_round() -> None:
-    columns = (Column("age", None, 0), Column("colour", "red", 0))
+    columns = (TableColumn("age", None, 0), TableColumn("colour", "red", 0))
     read = Preparation(torch.zeros(2), torch.ones(2), columns)
     for weight, leaves in ((-2.0, ("a", "b")), (2.0, ("b", "a"))):
         weights, bias = torch.tensor([[0.0, weight]]), torch.tensor([-weight / 2])
