@@ -1,15 +1,12 @@
 """Running an experiment: its stages in order, each reused, resumed or trained, and all of it tracked."""
 
-import os
-import secrets
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from time import strftime, time_ns
+from time import time_ns
 from types import FrameType
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback
@@ -18,7 +15,9 @@ from kdlab.data.base import Known
 from kdlab.data.contents import contents, in_one_line
 from kdlab.errors import GivenUp, Interrupted, StageError
 from kdlab.experiment import Experiment
+from kdlab.files import make_folder, scratch_beside
 from kdlab.job import Job
+from kdlab.ledger import Ledger, settle_killed
 from kdlab.options import Options
 from kdlab.progress import Progress, Show
 from kdlab.rehearsal import rehearse_stages
@@ -46,48 +45,6 @@ class Outcome:
     link: str | None
 
 
-@dataclass
-class Ledger:
-    """The record of one execution in ``mlruns/executions/<id>.json``."""
-
-    mlruns: Path
-    experiment: Experiment
-    stages: list[dict[str, Any]] = field(default_factory=list)
-    started: int = field(default_factory=lambda: time_ns() // 10**6)
-    id: str = field(default_factory=lambda: f"{strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
-    name: str = ""  # where it is no run of the experiment itself, but a sweep's trial
-    data: dict[str, Any] | None = None  # what they hold, where that is known
-
-    def uses(self, planned: Sequence[Planned]) -> None:
-        """Name the stages, as they are before the first is trained."""
-        self.stages = [
-            {
-                "stage": p.stage,
-                "seed": p.seed,
-                "fingerprint": p.folder.fingerprint,
-                "evaluation": p.evaluation,
-                "reused": p.trained,
-            }
-            for p in planned
-        ]
-
-    def write(self, status: str) -> None:
-        """Bring the record up to date."""
-        ended = None if status == "RUNNING" else time_ns() // 10**6
-        record = {
-            "id": self.id,
-            "experiment": self.name or self.experiment.name,
-            "started": self.started,
-            "ended": ended,
-            "status": status,
-            "stages": self.stages,
-            "config": self.experiment.resolved,
-            "evaluation": self.experiment.evaluation_hash(),
-            "data": self.data,
-        }
-        write_json(self.mlruns / "executions" / f"{self.id}.json", record)
-
-
 def run(experiment: Experiment, options: Options, testing: bool = True) -> Outcome:
     """Bring every stage to its end, reusing what is done, and track it.
 
@@ -96,6 +53,7 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
         Interrupted: At Ctrl-C or SIGTERM; the same call goes on from there.
     """
     check_writable(options.mlruns)
+    settle_killed(options.mlruns)
     check_accelerator(options)
     workshop = Workshop(experiment, options)
     held = contents(workshop.data)
@@ -105,7 +63,7 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
     rehearse_stages(workshop, unfinished)
     execution = Ledger(options.mlruns, experiment, data=held)
     execution.uses(planned)
-    execution.write("RUNNING")
+    execution.begin()
     tracker = Tracker(options.mlruns, experiment.name)
     tracker.begin(execution.id, experiment.resolved)
     status = "FAILED"
@@ -118,7 +76,7 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
         status = "KILLED"
         raise Interrupted from stop
     finally:
-        execution.write(status)
+        execution.end(status)
         if status != "FINISHED":
             tracker.end(status)
     remark = remark_on_evaluation(
@@ -145,8 +103,7 @@ def bring_to_end(
         if planned.stage in options.fresh:
             folder.clear()
         if not planned.trained:
-            job = workshop.job(planned)
-            describe(job, planned)
+            job = begun(workshop, planned)
             status = "FAILED"
             try:
                 if options.devices > 1:
@@ -160,6 +117,7 @@ def bring_to_end(
             finally:
                 if status != "FINISHED":
                     tracker.finish(folder.path, status)
+        folder.tidy()
         if testing and not planned.tested:
             test(workshop.job(planned), planned.evaluation)
     tracker.finish(folder.path)
@@ -182,6 +140,18 @@ def remark_on_evaluation(planned: list[Planned]) -> str | None:
         f"evaluation took much of the training time ({', '.join(costly)}); a larger evaluate.every, a smaller "
         f"evaluate.probe or fewer evaluate.metrics would save most of it, and nothing is trained again for that"
     )
+
+
+def begun(workshop: Workshop, planned: Planned) -> Job:
+    """What is to be trained, its folder ready: with the checkpoint to go on from, or as if nothing had been."""
+    folder, job = planned.folder, workshop.job(planned)
+    if folder.fault is not None:
+        print(f"{planned.stage} seed {planned.seed}: {folder.fault}; it is trained again", flush=True)
+        folder.clear()
+    elif not folder.resume.exists():
+        folder.restart()
+    describe(job, planned)
+    return job
 
 
 def describe(job: Job, planned: Planned) -> None:
@@ -210,10 +180,9 @@ def describe(job: Job, planned: Planned) -> None:
 def check_writable(mlruns: Path) -> None:
     """Refuse a folder that cannot be written before anything is done."""
     try:
-        (mlruns / "stages").mkdir(parents=True, exist_ok=True)
-        probe = mlruns / "stages" / f".probe.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        make_folder(mlruns / "stages")
+        with scratch_beside(mlruns / "stages" / "probe"):
+            pass
     except OSError as error:
         raise StageError(f"cannot write to {mlruns} ({error.strerror}); choose another folder with MLRUNS=…") from error
 

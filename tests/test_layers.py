@@ -19,7 +19,7 @@ LAYERS = [
     {"callbacks", "experiment", "fingerprint", "options", "costs", "figures", "maps"},
     {"job", "training", "pictures", "scoring", "tracking"},
     {"workshop", "report"},
-    {"rehearsal", "progress", "stage_process"},
+    {"rehearsal", "progress", "stage_process", "ledger"},
     {"run"},
     {"sweep"},
     {"commands", "__main__"},

@@ -13,6 +13,7 @@ from kdlab.commands.plans import lines
 from kdlab.configuration.errors import ConfigurationError
 from kdlab.experiment import Experiment
 from kdlab.options import Options
+from kdlab.stage_folder import StageFolder
 from tests.configuration.examples import write
 
 LIGHT = """
@@ -152,15 +153,10 @@ def test_a_defect_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.Monkey
         main(["show", str(write(tmp_path))])
 
 
-class Folder:
-    def __init__(self, path: Path) -> None:
-        self.path, self.fingerprint = path, path.name
-
-
 class Planned:
     def __init__(self, stage: str, seed: int, path: Path, trained: bool = False, tested: bool = False) -> None:
         self.stage, self.seed, self.trained, self.tested = stage, seed, trained, tested
-        self.folder = Folder(path)
+        self.folder = StageFolder(path)
 
 
 def test_a_plan_says_why_and_for_how_long(tmp_path: Path) -> None:

@@ -1,22 +1,28 @@
 """The life of an experiment: trained once, reused, resumed, tested again, and never half-written."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 
+import kdlab.run
 import kdlab.training
 from kdlab.callbacks.life import Life
 from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import Interrupted
 from kdlab.experiment import read
+from kdlab.job import Job
 from kdlab.models.mlp import MLP
 from kdlab.options import Options
 from kdlab.rehearsal import rehearse
 from kdlab.run import Outcome, run
 from kdlab.stage_folder import StageFolder
+from kdlab.tracking.folders import executions
 from kdlab.weights import load_weights
 from kdlab.workshop import Planned, plan
 from tests.data.made_up import MadeUp
@@ -277,3 +283,63 @@ def test_an_explainer_that_cannot_explain_is_refused_before_training(tmp_path: P
 def test_a_training_that_never_validates_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no epoch could be chosen"):
         ran(written(tmp_path), tmp_path / "mlruns", ["trainer.check_val_every_n_epoch=5"])
+
+
+def test_a_stage_is_locked_while_it_is_trained_and_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def watched(name: str, do: Callable[..., None]) -> Callable[..., None]:
+        def looks(job: Job, *arguments: object) -> None:
+            do(job, *arguments)
+            with pytest.raises(Timeout):
+                FileLock(job.folder.path / "lock", timeout=0).acquire()
+            seen.append(name)
+
+        return looks
+
+    monkeypatch.setattr(kdlab.run, "train", watched("train", kdlab.run.train))
+    monkeypatch.setattr(kdlab.run, "test", watched("test", kdlab.run.test))
+    ran(written(tmp_path, stages={"baseline": content()["stages"]["baseline"]}), tmp_path / "mlruns", ["seeds=[0]"])
+    assert seen == ["train", "test"]
+
+
+@pytest.mark.filterwarnings("ignore:term .* was exactly zero")
+def test_the_weights_are_those_of_the_chosen_epoch_and_not_of_the_last(tmp_path: Path) -> None:
+    path = written(tmp_path, stages={"baseline": content()["stages"]["baseline"]})
+    wild = ["seeds=[0]", "baseline.module.optimizer.lr=0.3", "trainer.max_epochs=6"]
+    (one,) = ran(path, tmp_path / "mlruns", wild).planned
+    by_epoch = {
+        line["epoch"]: line["metrics"]["val/accuracy"]
+        for line in one.folder.points()
+        if "val/accuracy" in line["metrics"]
+    }
+    done = one.folder.done
+    assert done is not None
+    assert done["best"] == max(by_epoch.values()) > by_epoch[5]
+    data = MadeUp(classes=3, batch_size=16)
+    data.setup()
+    model = MLP(inputs=64, classes=3, hidden=[8])
+    model.load_state_dict({n.removeprefix("model."): v for n, v in load_weights(one.folder.weights).items()})
+    target = data.splits["val"]["target"]
+    accuracy = (model(data.splits["val"]["inputs"]).argmax(1) == target).double().mean()
+    assert float(accuracy) == pytest.approx(done["best"])
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"), [(RuntimeError("a defect"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (None, "FINISHED")]
+)
+def test_an_execution_is_recorded_as_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException | None, status: str
+) -> None:
+    def ends(*arguments: object) -> None:
+        if raised is not None:
+            raise raised
+
+    monkeypatch.setattr(kdlab.run, "bring_to_end", ends)
+    expected = pytest.raises((RuntimeError, Interrupted)) if raised is not None else nullcontext()
+    with expected:
+        ran(written(tmp_path), tmp_path / "mlruns", ["seeds=[0]"])
+    (execution,) = executions(tmp_path / "mlruns")
+    assert execution.status == status
+    assert execution.ended is not None
+    assert not list((tmp_path / "mlruns" / "executions").glob("*.lock"))

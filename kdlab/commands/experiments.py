@@ -46,8 +46,10 @@ def shortened(path: Path) -> Path:
 def plan(asked: argparse.Namespace) -> None:
     """Say what would be trained or reused, why, and for about how long."""
     experiment, options = opened(asked)
+    from kdlab.ledger import settle_killed
     from kdlab.workshop import Workshop, plans
 
+    settle_killed(options.mlruns)
     workshop = Workshop(experiment, options)
     planned = plans(workshop)
     parameters = {stage: experiment.parameters(stage) for stage in experiment.stages}

@@ -41,6 +41,8 @@ def remark_on_data(name: str) -> str:
 def _said(one: "Planned", same: list[Record], parameters: Mapping[str, Any]) -> str:
     if one.trained:
         return "reused" if one.tested else "reused, tested again: its evaluation changed or never ended"
+    if one.folder.fault is not None:
+        return f"trained again: {one.folder.fault}"
     seconds = [record["seconds"] for record in same if record["seconds"] is not None]
     about = f", about {_duration(seconds[-1])}" if seconds else ""
     if any(one.folder.path.glob("resume.ckpt")):

@@ -11,8 +11,10 @@ def report(asked: argparse.Namespace) -> None:
     """Write the report of an experiment's newest execution again."""
     name, mlruns = read_outline(asked.file, asked.set, asked.quick).name, asked.mlruns.resolve()
     # Imported here, so that a wrong file is refused before the drawing libraries are loaded.
+    from kdlab.ledger import settle_killed
     from kdlab.tracking.folders import executions
 
+    settle_killed(mlruns)
     newest = next(executions(mlruns, name), None)
     if newest is None:
         raise ConfigurationError(f"nothing of {name!r} has been run in {mlruns}; run it first: kdlab run {asked.file}")
@@ -23,8 +25,10 @@ def report(asked: argparse.Namespace) -> None:
 
 def ui(asked: argparse.Namespace) -> None:
     """Serve MLflow's pages on the tracking database inside ``mlruns``."""
+    from kdlab.ledger import settle_killed
     from kdlab.sweep.tracking import close_abandoned
     from kdlab.tracking.server import ui as serve
 
+    settle_killed(asked.mlruns.resolve())
     close_abandoned(asked.mlruns.resolve())  # who looks sees no sweep as running whose launcher was killed
     serve(asked.mlruns.resolve(), asked.port)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def sweep(asked: argparse.Namespace) -> None:
     """Search what a sweep's file names, with as many workers as asked for, and test the best."""
     # Imported here, as in all commands, so that others do not pay for torch and Optuna.
+    from kdlab.ledger import settle_killed
     from kdlab.run import check_accelerator, check_writable
     from kdlab.sweep.check import check_sweep
     from kdlab.sweep.keeping import keep_count
@@ -36,6 +37,7 @@ def sweep(asked: argparse.Namespace) -> None:
     keep_count(asked.keep)
     found, place, options = opened(asked)
     check_writable(options.mlruns)
+    settle_killed(options.mlruns, found.path.parent)  # beside the sweep stands its best configuration
     with LAUNCHERS[asked.launcher](asked, found, place) as starter:
         if not starter.here and options.accelerator == "gpu":
             # Its nodes have some, this machine may have none: it trains the finalists on what it has.
@@ -104,10 +106,12 @@ def conclude(
     parent: "SweepRun",
 ) -> None:
     """Write the best configuration, test it on all seeds, and write the sweep's page."""
+    from kdlab.ledger import settle_killed
     from kdlab.sweep.best import finalists, test_finalists, write_best
     from kdlab.sweep.page import summary, write_page
     from kdlab.sweep.ranking import front
 
+    settle_killed(place.mlruns)  # workers may have died, and others gone on
     best = finalists(study, asked.finalists or (3 if len(found.objectives) > 1 else 1))
     if not best:
         parent.close("FINISHED", {})
@@ -126,6 +130,7 @@ def conclude(
 
 def worker(asked: argparse.Namespace) -> None:
     """Take trials of a study, one after the other; ``kdlab sweep`` starts this, a cluster may as well."""
+    from kdlab.ledger import settle_killed
     from kdlab.sweep.check import check_sweep
     from kdlab.sweep.keeping import keep_count
     from kdlab.sweep.study import join
@@ -137,6 +142,7 @@ def worker(asked: argparse.Namespace) -> None:
         die_with_parent()
     found, place, options = opened(asked)
     if not asked.launched:  # the launcher has done this for its own
+        settle_killed(place.mlruns)
         join(found, place, check_sweep(found, options))
     until = asked.until
     if until is None and asked.timeout is not None:
@@ -150,11 +156,13 @@ def worker(asked: argparse.Namespace) -> None:
 
 def report(asked: argparse.Namespace) -> None:
     """Write the page of a study again, as it is now."""
+    from kdlab.ledger import settle_killed
     from kdlab.sweep.page import write_page
     from kdlab.sweep.study import load
     from kdlab.sweep.tracking import close_abandoned
 
     found, place, _ = opened(asked)
+    settle_killed(place.mlruns)
     close_abandoned(place.mlruns)
     print(f"sweep report: {shortened(write_page(found, load(place), place))}")
 
@@ -172,10 +180,12 @@ def opened(asked: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
 
 def clean(asked: argparse.Namespace) -> None:
     """Show what nothing finished refers to and what was deleted in MLflow, and free it if asked."""
+    from kdlab.ledger import settle_killed
     from kdlab.sweep.deleted_runs import DeletedRun, deleted_runs, purge
     from kdlab.sweep.leftovers import Leftover, leftovers
 
     mlruns = asked.mlruns.resolve()
+    settle_killed(mlruns)
     found, deleted = list(leftovers(mlruns, asked.trials, asked.caches)), deleted_runs(mlruns)
     shown: list[Leftover | DeletedRun] = [*found, *deleted]
     for one in shown:

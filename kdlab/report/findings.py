@@ -10,6 +10,7 @@ from kdlab.report.summary import MAJORITY, Stage, Summary, teachers_of
 def findings(summary: Summary) -> list[str]:
     """Return plain sentences, the most important first."""
     return [
+        *_damaged(summary),
         *_unfinished(summary),
         *_against_baseline(summary),
         *_against_teacher(summary),
@@ -170,6 +171,13 @@ def _unknown_data(summary: Summary) -> Iterator[str]:
             f"The data ({', '.join(sorted(names))}) are known by their settings alone: a finished stage does not "
             f"notice other content behind the same settings."
         )
+
+
+def _damaged(summary: Summary) -> Iterator[str]:
+    for use in (use for stage in summary.stages for use in stage.uses):
+        fault = use.folder.fault
+        if fault is not None:
+            yield f"{use.stage} seed {use.seed}: {fault}; its numbers are left out, and the next run trains it again."
 
 
 def _unfinished(summary: Summary) -> Iterator[str]:

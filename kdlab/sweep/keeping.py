@@ -1,8 +1,7 @@
 """What trials leave behind is bounded: stages that only the lesser trials used are freed."""
 
-import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -10,6 +9,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from kdlab.configuration.errors import ConfigurationError
+from kdlab.stage_folder import StageFolder
 from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.ranking import ranked
 from kdlab.sweep.study import STAGES
@@ -77,12 +77,15 @@ def free(folder: Path) -> int:
         lock.acquire()
     except Timeout:
         return 0
+    size = size_of(folder)
     try:
-        size = size_of(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # what may not be deleted stays
+            StageFolder(folder).clear()
+            (folder / "lock").unlink()
+            folder.rmdir()
     finally:
         lock.release()
-    return size
+    return size - size_of(folder)
 
 
 def size_of(folder: Path) -> int:

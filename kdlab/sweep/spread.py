@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from kdlab.experiment import Experiment
 from kdlab.options import Options
-from kdlab.run import describe, terminable
+from kdlab.run import begun, terminable
 from kdlab.scoring import test
 from kdlab.sweep.machine import Machine
 from kdlab.sweep.processes import child
@@ -64,12 +64,11 @@ def _taken(workshop: Workshop, planned: Planned) -> bool:
     planned.folder.path.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(planned.folder.path / "lock", timeout=0):
-            job = workshop.job(planned)
             if not planned.trained:
-                describe(job, planned)
-                train(job, lambda: None, [])
+                train(begun(workshop, planned), lambda: None, [])
+            planned.folder.tidy()
             if not planned.tested:
-                test(job, planned.evaluation)
+                test(workshop.job(planned), planned.evaluation)
     except Timeout:
         return False
     return True

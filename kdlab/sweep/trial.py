@@ -13,10 +13,11 @@ from optuna import Trial
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # public, but not in __all__
 
 from kdlab.errors import DivergedError, Interrupted, StageError
+from kdlab.ledger import Ledger
 from kdlab.options import Options
 from kdlab.progress import Progress
 from kdlab.rehearsal import rehearse_stages
-from kdlab.run import Ledger, bring_to_end
+from kdlab.run import bring_to_end
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.keeping import in_use
 from kdlab.sweep.places import StudyPlace
@@ -138,7 +139,7 @@ class Trials:
         tags = {**self._origin, "sweep": self.place.name, "trial": str(trial.number)}
         if self.parent is not None:
             tags["mlflow.parentRunId"] = self.parent
-        ledger.write("RUNNING")
+        ledger.begin()
         tracker = Tracker(self.options.mlruns, sweep_name(self.sweep))
         tracker.begin(ledger.id, ledger.experiment.resolved, tags, f"{self.place.name} trial {trial.number}")
         return tracker
@@ -153,7 +154,7 @@ class Trials:
         found: Sequence[float] | None,
     ) -> None:
         status = {"COMPLETE": "FINISHED", "FAIL": "FAILED"}.get(outcome, "KILLED")
-        ledger.write(status)
+        ledger.end(status)
         metrics = {f"objective/{o.name}": v for o, v in zip(self.sweep.objectives, found or (), strict=False)}
         frozen = trial.study.trials[trial.number] if self.sweep.constraints else None
         metrics |= {f"constraint/{name}": v for name, v in (frozen.constraints if frozen else {}).items()}

@@ -41,7 +41,9 @@ class Execution:
         return sorted((use for use in self.uses if use.stage == stage), key=lambda use: use.seed)
 
     def tested(self, use: StageUse) -> dict[str, float]:
-        """Return the test metrics of a run under this execution's evaluation, empty if it has none."""
+        """Return the test metrics of a run under this execution's evaluation, empty if it has none or is not whole."""
+        if use.folder.fault is not None:
+            return {}
         record = read_json(use.folder.path / f"test-{use.evaluation}.json") or {}
         return {key: float(value) for key, value in record.get("metrics", {}).items() if value is not None}
 
