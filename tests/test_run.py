@@ -305,24 +305,16 @@ def test_a_stage_is_locked_while_it_is_trained_and_tested(tmp_path: Path, monkey
 
 @pytest.mark.filterwarnings("ignore:term .* was exactly zero")
 def test_the_weights_are_those_of_the_chosen_epoch_and_not_of_the_last(tmp_path: Path) -> None:
+    """The first of four epochs is as good as any later one, and the same as that of a training of one epoch."""
     path = written(tmp_path, stages={"baseline": content()["stages"]["baseline"]})
-    wild = ["seeds=[0]", "baseline.module.optimizer.lr=0.3", "trainer.max_epochs=6"]
-    (one,) = ran(path, tmp_path / "mlruns", wild).planned
-    by_epoch = {
-        line["epoch"]: line["metrics"]["val/accuracy"]
-        for line in one.folder.points()
-        if "val/accuracy" in line["metrics"]
-    }
-    done = one.folder.done
-    assert done is not None
-    assert done["best"] == max(by_epoch.values()) > by_epoch[5]
-    data = MadeUp(classes=3, batch_size=16)
-    data.setup()
-    model = MLP(inputs=64, classes=3, hidden=[8])
-    model.load_state_dict({n.removeprefix("model."): v for n, v in load_weights(one.folder.weights).items()})
-    target = data.splits["val"]["target"]
-    accuracy = (model(data.splits["val"]["inputs"]).argmax(1) == target).double().mean()
-    assert float(accuracy) == pytest.approx(done["best"])
+    kept = []
+    for epochs in (1, 4):
+        wild = ["seeds=[0]", "baseline.module.optimizer.lr=0.3", f"trainer.max_epochs={epochs}"]
+        (one,) = ran(path, tmp_path / "mlruns", wild).planned
+        assert one.folder.done is not None
+        assert (one.folder.done["epoch"], one.folder.done["epochs"]) == (0, epochs)
+        kept.append(load_weights(one.folder.weights))
+    assert all(torch.equal(kept[1][name], value) for name, value in kept[0].items())
 
 
 @pytest.mark.parametrize(
