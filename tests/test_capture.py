@@ -95,7 +95,9 @@ def test_attention_gives_its_caller_what_the_caller_asked_for() -> None:
             return attended, weights
 
     inputs = torch.randn(2, 3, 4)
-    for model in [Asks(), Asks(need_weights=False), Asks(None, False), Asks(None, True, None, False)]:
+    models = [Asks(), Asks(need_weights=False), Asks(None, False), Asks(None, True, None, False)]
+    assert [model(inputs)[1] is None for model in models] == [False, True, True, False]
+    for model in models:
         attended, weights = model(inputs)
         with capture(model, ["attention:weights"]) as captured:
             same_attended, same_weights = model(inputs)

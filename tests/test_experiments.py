@@ -44,7 +44,11 @@ def test_it_rehearses(path: Path, tmp_path: Path, made_up_data: Path, monkeypatc
         pytest.importorskip("mlxtend")
     monkeypatch.setenv("KDLAB_DATA", str(made_up_data))
     experiment = read(path)
-    rehearse(experiment, Options(mlruns=tmp_path, accelerator="cpu"))
+    lines = rehearse(experiment, Options(mlruns=tmp_path, accelerator="cpu"))
+    told = [line for line in lines if not line.startswith(" ")]
+    assert [line.split(":")[0] for line in told] == list(experiment.stages)
+    assert all("every term reaches what it trains" in line for line in told)
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 @each
@@ -61,7 +65,9 @@ def test_the_first_experiment_reads_on_one_page() -> None:
 
 
 def test_a_users_module_does_not_import_kdlab() -> None:
-    for file in (FOLDER / "own").glob("*.py"):
+    files = list((FOLDER / "own").glob("*.py"))
+    assert files
+    for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []

@@ -80,6 +80,7 @@ def test_imports_only_from_layers_below(file: Path) -> None:
 
 @pytest.mark.parametrize("part", ALONE)
 def test_stands_alone(part: str) -> None:
+    assert files_of(part)
     for file in files_of(part):
         for name in imports_of(file):
             top = ".".join(name.split(".")[:2]) if name.startswith("kdlab.") else name.split(".")[0]
@@ -108,6 +109,7 @@ def all_python() -> list[Path]:
 
 def test_lightning_is_imported_as_lightning_pytorch_only() -> None:
     # The packages lightning and pytorch_lightning hold separate classes: an object of one is no instance of the other.
+    assert {file.relative_to(ROOT).parts[0] for file in all_python()} >= {"kdlab", "tests", "benchmarks"}
     for file in all_python():
         for name in imports_of(file):
             package = name.split(".")[0]
@@ -118,6 +120,7 @@ def test_lightning_is_imported_as_lightning_pytorch_only() -> None:
 
 
 def test_imports_are_absolute_and_init_files_empty() -> None:
+    assert len(FILES) > 200
     for file in FILES:
         assert not any(name.startswith(".") for name in imports_of(file)), f"{named(file)} imports relatively"
         assert file.name != "__init__.py" or not file.read_text(), f"{named(file)} is not empty"

@@ -109,6 +109,7 @@ def test_what_an_experiment_writes_is_not_tracked() -> None:
 
 def test_the_proven_set_names_no_build_and_no_place() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert len(lines) > 15
     for line in lines:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line), f"constraints.txt: {line}"
 
@@ -157,3 +158,28 @@ def test_no_paragraph_of_a_docstring_is_broken_in_its_middle() -> None:
     paths = sorted((ROOT / "kdlab").rglob("*.py"))
     assert len(paths) > 200
     assert not [line for path in paths for line in broken_lines(path)]
+
+
+def asserts(function: ast.FunctionDef) -> bool:
+    """Whether a test can fail by more than an error: it asserts, checks, or demands that something is raised."""
+    for node in ast.walk(function):
+        called = ast.unparse(node.func).split(".")[-1] if isinstance(node, ast.Call) else ""
+        checked = isinstance(node, ast.keyword) and node.arg == "check" and ast.unparse(node.value) == "True"
+        if (
+            isinstance(node, ast.Assert)
+            or checked
+            or called.startswith(("check", "assert", "raises", "warns", "gradcheck"))
+        ):
+            return True
+    return False
+
+
+def test_every_test_asserts_something() -> None:
+    trees = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "tests").rglob("test_*.py"))}
+    functions = [
+        (path, node) for path, tree in trees.items() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
+    ]
+    tests = [(path, node) for path, node in functions if node.name.startswith("test_")]
+    assert len(tests) > 500
+    silent = [f"{path.name}::{node.name}" for path, node in tests if not asserts(node)]
+    assert not silent, f"these assert nothing: {silent}"

@@ -146,7 +146,9 @@ def test_a_collection_never_takes_one_metric_for_another(name: str) -> None:
 
 def test_every_metric_of_the_package_is_among_the_cases() -> None:
     tried = {type(make()) for make in cases.METRICS.values()}
-    for found in pkgutil.iter_modules(kdlab.metrics.__path__):
+    modules = list(pkgutil.iter_modules(kdlab.metrics.__path__))
+    assert len(modules) > 20
+    for found in modules:
         module = importlib.import_module(f"kdlab.metrics.{found.name}")
         for _, one in inspect.getmembers(module, inspect.isclass):
             if issubclass(one, Metric) and one.__module__ == module.__name__ and not inspect.isabstract(one):

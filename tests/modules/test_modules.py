@@ -181,4 +181,7 @@ def test_plain_pairs_train_too() -> None:
 
 
 def test_modules_can_be_copied_before_training() -> None:
-    copy.deepcopy(Supervised(student()))
+    module = Supervised(student())
+    copied = copy.deepcopy(module)
+    assert equal(weights(module.model), weights(copied.model))
+    assert not {id(one) for one in module.parameters()} & {id(one) for one in copied.parameters()}
