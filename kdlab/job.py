@@ -90,6 +90,7 @@ class Job:
             module.baseline = self.data.baseline
         batch = first_batch(self.arranged_data(module))
         self._check_schedule()
+        self._check_trainable(module)
         with user_errors(f"stage {self.stage!r}"):
             self._check_classes(module, batch)
             module.prepare(batch)
@@ -106,6 +107,14 @@ class Job:
             raise StageError(
                 f"stage {self.stage!r} trains {epochs} epochs and validates every {every}: no epoch could be chosen; "
                 f"lower trainer.check_val_every_n_epoch or raise max_epochs"
+            )
+
+    def _check_trainable(self, module: Supervised) -> None:
+        epochs = self.experiment.trainer_arguments(self.stage).get("max_epochs")
+        if epochs != 0 and not any(parameter.requires_grad for parameter in module.parameters()):
+            raise StageError(
+                f"stage {self.stage!r}: {type(module.model).__name__} has no parameters to train; "
+                f"set trainer: {{max_epochs: 0}} to take it as it is"
             )
 
     def _check_classes(self, module: Supervised, batch: dict[str, Tensor]) -> None:

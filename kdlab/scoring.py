@@ -54,7 +54,7 @@ def _score(job: Job, module: lightning.LightningModule, evaluate: Evaluate, eval
 
 def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inputs: Tensor) -> dict[str, float]:
     model = network_of(module)
-    inputs = inputs.to(next(model.parameters()).device)
+    inputs = inputs.to(module.device)
     explainer = evaluate.explainer(model) if evaluate.explainer is not None else None
     values = costs(model, inputs, explainer, learned_of(module))
     done = job.folder.done or {}
@@ -63,11 +63,11 @@ def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inpu
 
 
 def _described(module: lightning.LightningModule) -> dict[str, float]:
-    """The numbers that a learned explainer tells of itself."""
+    """The numbers that a learned explainer tells of itself; those of scores are of the data that it was trained on."""
     explainer = learned_of(module)
     if not isinstance(explainer, Describes):
         return {}
-    return {f"test/explainer/{name}": float(value) for name, value in explainer.describe().items()}
+    return {f"train/explainer/{name}": float(value) for name, value in explainer.describe().items()}
 
 
 def _write_scores(job: Job, evaluate: Evaluate, evaluation: str) -> None:

@@ -28,6 +28,7 @@ VOCABULARY: dict[str, str] = {
     "explained": "the class that is explained, (batch,)",
     "baseline": "what stands for an absent feature, of one input's shape",
     "attribute": "a callable (inputs, class) -> attributions, for metrics that explain again",
+    "multiplies_by_inputs": "whether attributions are contributions as they stand, or slopes (False)",
     "explainer": "the explainer that is trained with the student",
     "explainer_logits": "the explainer's own prediction of the student, (batch, classes)",
     "explainer_attributions": "the explainer's attributions of the explained class, of the inputs' shape",

@@ -18,10 +18,57 @@ class Resets(Protocol):
         ...
 
 
-def random_attributions(attributions: Tensor) -> Tensor:
-    """What no explanation looks like: normal noise, the same in every run, of the same shape."""
-    noise = torch.randn(attributions.shape, generator=torch.Generator().manual_seed(0))
-    return noise.to(attributions)
+def moved(attributions: Tensor, index: Tensor) -> Tensor:
+    """The same attributions in the wrong places, the same in every run, whichever samples stand beside.
+
+    A map (images, series) is shifted within its own frame, what leaves it on one side coming back on the other, all
+    channels alike: it keeps its grain and says nothing about where. Noise has no grain, and beats or loses to any blob
+    by that alone. A table's values, and those of a map of a single place, are permuted. What is moved never stands
+    where it stood; a single value cannot be moved and becomes NaN.
+
+    Args:
+        attributions: (batch, features), or (batch, channels, ...) with one spatial axis or more.
+        index: (batch,), the number of each sample, by which the move is drawn.
+    """
+    rows = [_moved(row, address(0, "moved", number)) for row, number in zip(attributions, index.tolist(), strict=True)]
+    return torch.stack(rows) if rows else attributions.clone()
+
+
+def _moved(row: Tensor, seed: int) -> Tensor:
+    generator, frame = torch.Generator().manual_seed(seed), row.shape[1:]
+    if frame.numel() > 1:
+        place = int(torch.randint(1, frame.numel(), (), generator=generator))
+        shifts = [int(shift) for shift in torch.unravel_index(torch.tensor(place), frame)]
+        return row.roll(shifts, tuple(range(1, row.dim())))
+    values = row.flatten()
+    if len(values) == 1:
+        return torch.full_like(row, torch.nan)
+    stays = torch.arange(len(values))
+    order = torch.randperm(len(values), generator=generator)
+    order = order.roll(1) if torch.equal(order, stays) else order
+    return values[order.to(values.device)].reshape(row.shape)
+
+
+def shuffled(attributions: Tensor, explained: Tensor, index: Tensor) -> Tensor:
+    """For each sample the attributions of another one of its class, the same in every run; NaN where there is none.
+
+    Each class goes round: its samples are put into an order that is drawn, and each gets the next one's. The order of
+    the samples in the batch does not count.
+
+    Args:
+        attributions: (batch, ...), of the teacher.
+        explained: (batch,), the class that they explain.
+        index: (batch,), the number of each sample, all different.
+    """
+    found = torch.full_like(attributions, torch.nan)
+    for number in sorted(set(explained.tolist())):
+        members = (explained == number).nonzero().flatten()
+        members = members[index[members].argsort()]
+        generator = torch.Generator().manual_seed(address(0, "shuffled", number))
+        members = members[torch.randperm(len(members), generator=generator).to(members.device)]
+        if len(members) > 1:
+            found[members] = attributions[members.roll(-1)]
+    return found
 
 
 def untrained(model: nn.Module) -> nn.Module | None:

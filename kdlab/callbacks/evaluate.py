@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from kdlab.callbacks.explanations import Explanations
-from kdlab.callbacks.measure import Measure, flattened, nan_counts
+from kdlab.callbacks.measure import Measure, values_of
 from kdlab.callbacks.probe import Probe
 from kdlab.data.batches import as_batch
 from kdlab.explainers.base import Attribution
@@ -35,7 +35,8 @@ class Evaluate(lightning.Callback):
     are scored on the probe: a fixed, stratified subset where the data module is kdlab's, else the split's first
     samples. The explained class is the model's own prediction; for metrics that compare with
     ``teacher_attributions`` it is the teacher's. Values are logged as ``val/<name>`` and ``test/<name>``, those of a
-    metric with several values as ``<name>/<key>``; scores that could not be computed are counted as ``<name>_nan``.
+    metric with several values as ``<name>/<key>``; scores that could not be computed are counted as ``<name>_nan``, and
+    where the value is a median, the mean is ``<name>_mean``.
 
     Args:
         metrics: measures, or plain metrics, by the name under which they are logged.
@@ -44,10 +45,12 @@ class Evaluate(lightning.Callback):
             samples take about as long as training on 1,000.
         baseline: what stands for an absent feature, of one input's shape; the data module's, else zeros.
         teacher: the reference for fidelity where the module has no teacher of its own.
-        controls: whether each score of attributions is computed at test for random ones too, as
-            ``explanation/random/<name>``, and for those of the same architecture with weights drawn anew, as
-            ``explanation/untrained/<name>``. Both are scored on the model itself: an explanation that does not beat
-            them says nothing about what the model learnt.
+        controls: whether each score of attributions is computed at test for others too: for the same ones moved to
+            other places, as ``explanation/random/<name>``, and for those of the same architecture with weights drawn
+            anew, as ``explanation/untrained/<name>``. Both are scored on the model itself: an explanation that does not
+            beat them says nothing about what the model learnt. Where attributions are compared with the teacher's,
+            the control is the teacher's of another sample of the class, as ``explanation/shuffled/<name>``: who agrees
+            with that one as well agrees with what all samples of a class share.
         every: while a model is fitted, its probe is explained at each n-th validation, and in the last epoch that
             ``max_epochs`` allows for; all other metrics are computed each time. A value that was not computed stands
             in no log and not among ``trainer.callback_metrics``. ``validate`` and ``test`` always explain. None is as
@@ -89,7 +92,7 @@ class Evaluate(lightning.Callback):
         named = as_batch(batch)
         offered = set(self._signals(module, named))
         if self._explanations is not None:
-            offered |= {"attributions", "explained", "baseline", "attribute"}
+            offered |= {"attributions", "explained", "baseline", "attribute", "multiplies_by_inputs"}
             offered |= {"teacher_attributions"} if "teacher" in offered else set()
         for name, measure in self.measures.items():
             lacking = measure.ask.missing(offered)
@@ -148,7 +151,7 @@ class Evaluate(lightning.Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Explain the probe where it is its turn, at test with controls, and log."""
         plain = self._plain(trainer.testing)
-        values = flattened({name: m.metric.compute() for name, m in plain.items()}) | nan_counts(plain)
+        values = values_of({name: measure.metric for name, measure in plain.items()})
         if self._is_turn(trainer):
             self._trained = 0
             values |= self._explain(pl_module, _data_of(trainer), trainer.testing)
@@ -241,11 +244,11 @@ class Evaluate(lightning.Callback):
         self._reset(module, measures)
         signals = self._signals(module, self._probe.of(data, split, module.device))
         baseline = self._probe.baseline(data, signals["inputs"])
-        values = self._explanations.scores(signals, measures, split, baseline, testing and self.controls)
+        scored = self._explanations.scored(signals, measures, split, baseline, testing and self.controls)
         if testing:
-            for name, measure in measures.items():
-                self._keep_scores(name, measure.metric, signals)
-        return flattened(values) | nan_counts(measures)
+            for name, metric in scored.items():
+                self._keep_scores(name, metric, signals)
+        return values_of(scored)
 
     def _signals(self, module: lightning.LightningModule, batch: dict[str, Tensor]) -> Signals:
         if isinstance(module, Supervised):

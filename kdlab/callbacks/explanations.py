@@ -1,30 +1,34 @@
 """What a model's attributions are worth on a probe: the post-hoc method's, the learned explainer's, controls."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 
-from kdlab.callbacks.controls import random_attributions, untrained
+from kdlab.callbacks.controls import moved, shuffled, untrained
 from kdlab.callbacks.measure import Attribute, Measure
 from kdlab.explainers.base import Attribution, explaining
 from kdlab.signals import Asked, Signals
 
+#: What measures that compare with the teacher ask for.
+COMPARED = "teacher_attributions"
+
 
 @dataclass(frozen=True)
 class _Other:
-    """Attributions of the same model by somebody else.
+    """Attributions by somebody else, of the same model or of its teacher.
 
     Args:
         signals: the model's, with these attributions.
-        unfit: a measure that asks for all of these cannot score them.
+        fits: from the names that a measure asks for: whether it can score them.
     """
 
     signals: Signals
-    unfit: frozenset[str] | None = None
+    fits: Callable[[frozenset[str]], bool]
 
 
 class Explanations:
@@ -67,37 +71,35 @@ class Explanations:
                 f"the explainer of evaluate gives shape {tuple(found.shape)}, the inputs have {tuple(inputs.shape)}"
             )
 
-    def scores(
+    def scored(
         self, signals: Signals, measures: Mapping[str, Measure], split: str, baseline: Tensor, controls: bool
-    ) -> dict[str, Any]:
-        """The value of each measure by name, then those of the learned explainer and of the controls.
+    ) -> dict[str, Metric]:
+        """A metric by name for each measure, then for the learned explainer and the controls; all hold their scores.
 
         Args:
             signals: of the probe.
             measures: those that need an explanation; they are left holding the post-hoc method's scores.
             split: whose probe it is; the teacher's attributions of it are computed once.
             baseline: what stands for an absent feature.
-            controls: whether attributions that know nothing of the model are scored, too.
+            controls: whether attributions that know nothing of the model, or of the sample, are scored, too.
         """
         own, shared = self._explained(signals, baseline, split)
-        values = {}
-        for name, measure in measures.items():
-            compares = "teacher_attributions" in measure.ask.names()
-            measure.ask(shared if compares else own)
-            values[name] = measure.metric.compute()
+        for measure in measures.values():
+            measure.ask(shared if COMPARED in measure.ask.names() else own)
+        found: dict[str, Metric] = {name: measure.metric for name, measure in measures.items()}
         others: dict[str, _Other] = {}
         if "explainer" in own:
-            others["explainer"] = _Other(_as_attributions(own, own["explainer"]))
+            others["explainer"] = _Other(_as_attributions(own, own["explainer"]), _without_teacher)
         if controls:
-            others |= self._controls(own)
+            others |= self._controls(own, shared)
         for prefix, other in others.items():
-            values |= _scores_of_another(prefix, other, measures)
-        return values
+            found |= dict(_scored_for_another(prefix, other, measures))
+        return found
 
     def _explained(self, signals: Signals, baseline: Tensor, split: str) -> tuple[Signals, Signals]:
         """Signals with the model's own class explained, and with the teacher's."""
         explainer = self._make(signals["model"])
-        known = {"baseline": baseline, "attribute": Attribute(explainer)}
+        known = {"baseline": baseline, **_callable(explainer)}
 
         def attributions(given: Signals) -> Tensor:
             return explainer.attribute(given["inputs"], given["explained"])
@@ -119,35 +121,52 @@ class Explanations:
             self._of_teacher[split] = found
         return self._of_teacher[split]
 
-    def _controls(self, own: Signals) -> dict[str, _Other]:
-        """Attributions that know nothing of the model."""
-        noise = own.joined({"attributions": random_attributions(own["attributions"])})
-        # Noise has nothing that explains again.
-        found = {"explanation/random": _Other(noise, frozenset({"attribute"}))}
+    def _controls(self, own: Signals, shared: Signals) -> dict[str, _Other]:
+        """Attributions that know nothing of the model, and the teacher's of another sample of the class."""
+        inputs = own["inputs"]
+        index = own["index"] if "index" in own else torch.arange(len(inputs), device=inputs.device)
+        elsewhere = own.joined({"attributions": moved(own["attributions"], index)})
+        # They have nothing that explains again.
+        found = {"explanation/random": _Other(elsewhere, lambda a: _without_teacher(a) and "attribute" not in a)}
         model = untrained(own["model"])
         if model is not None:
             copys = _as_attributions(own, self._make(model))
             # Who changes the model and asks for explanations again gets the copy's, which stay as they are.
-            found["explanation/untrained"] = _Other(copys, frozenset({"attribute", "model"}))
+            again = frozenset({"attribute", "model"})
+            found["explanation/untrained"] = _Other(copys, lambda a: _without_teacher(a) and not again <= a)
+        if COMPARED in shared:
+            theirs = _anothers(shared, index)
+            found["explanation/shuffled"] = _Other(theirs, lambda a: COMPARED in a)
         return found
 
 
-def _scores_of_another(prefix: str, other: _Other, measures: Mapping[str, Measure]) -> dict[str, Any]:
-    """The values of measures that no teacher has a say in, for other attributions of the same model."""
-    values = {}
+def _without_teacher(asked: frozenset[str]) -> bool:
+    return not asked & {COMPARED, "teacher_logits"}
+
+
+def _anothers(shared: Signals, index: Tensor) -> Signals:
+    """The signals with the teacher's attributions of another sample; they are computed where a measure asks."""
+    return shared.joined({}, {COMPARED: lambda s: shuffled(shared[COMPARED], s["explained"], index)})
+
+
+def _scored_for_another(prefix: str, other: _Other, measures: Mapping[str, Measure]) -> Iterator[tuple[str, Metric]]:
+    """The metrics of the measures that can score other attributions, by the names of these."""
     for name, measure in measures.items():
-        asked = measure.ask.names()
-        if asked & {"teacher_attributions", "teacher_logits"} or (other.unfit is not None and other.unfit <= asked):
+        if not other.fits(measure.ask.names()):
             continue
         metric = measure.metric.clone()
         metric.reset()
         Asked(metric.update, measure.takes)(other.signals)
-        values[f"{prefix}/{name.removeprefix('explanation/')}"] = metric.compute()
-    return values
+        yield f"{prefix}/{name.removeprefix('explanation/')}", metric
 
 
-def _as_attributions(signals: Signals, explainer: Any) -> Signals:  # noqa: ANN401  a module that is an Attribution
+def _callable(explainer: Any) -> dict[str, Any]:  # noqa: ANN401  an Attribution, perhaps a module
+    """What explains again, and what its attributions are."""
+    return {"attribute": Attribute(explainer), "multiplies_by_inputs": explainer.multiplies_by_inputs}
+
+
+def _as_attributions(signals: Signals, explainer: Any) -> Signals:  # noqa: ANN401  as above
     return signals.joined(
-        {"attribute": Attribute(explainer)},
+        _callable(explainer),
         {"attributions": lambda given: explainer.attribute(given["inputs"], given["explained"])},
     )

@@ -8,12 +8,20 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from kdlab.explainers.base import Attribution
-from kdlab.metrics.base import PerSample
+from kdlab.metrics.base import MedianPerSample, PerSample
 from kdlab.signals import Asked
 
 #: Signals that cost an explanation: metrics that ask for one of them are computed on the probe set only.
 EXPLAINING = frozenset(
-    ("attributions", "teacher_attributions", "explained", "baseline", "attribute", "explainer_attributions")
+    (
+        "attributions",
+        "teacher_attributions",
+        "explained",
+        "baseline",
+        "attribute",
+        "multiplies_by_inputs",
+        "explainer_attributions",
+    )
 )
 
 
@@ -48,10 +56,19 @@ class Attribute:
         return self._explainer.attribute(inputs, target)
 
 
-def nan_counts(measures: Mapping[str, Measure]) -> dict[str, float]:
-    """How many samples have no score, for metrics where there are any."""
-    counts = {name: int(m.metric.nan_count) for name, m in measures.items() if isinstance(m.metric, PerSample)}
-    return {f"{name}_nan": float(count) for name, count in counts.items() if count}
+def values_of(metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    """The values of metrics by name, flat, and what stands beside them.
+
+    ``<name>_nan`` is how many samples have no score, where there are any; ``<name>_mean`` the mean where the value is a
+    median.
+    """
+    values = flattened({name: metric.compute() for name, metric in metrics.items()})
+    for name, metric in metrics.items():
+        if isinstance(metric, MedianPerSample):
+            values[f"{name}_mean"] = metric.mean()
+        if isinstance(metric, PerSample) and int(metric.nan_count):
+            values[f"{name}_nan"] = float(metric.nan_count)
+    return values
 
 
 def flattened(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,14 +8,14 @@ import lightning.pytorch as lightning
 from torch import nn
 from torchmetrics import Metric
 
-from kdlab.configuration.classes import add_to_path
+from kdlab.configuration.classes import add_to_path, find, full_path
 from kdlab.configuration.document import Document, Keys
 from kdlab.configuration.form import check_form
 from kdlab.configuration.nodes import Call, Node
 from kdlab.configuration.signatures import signature_of
 from kdlab.configuration.structure import Outline, StageConfig
 from kdlab.configuration.trainer import allowed, check_trainer
-from kdlab.configuration.typed import check, check_class
+from kdlab.configuration.typed import Written, check, check_class
 from kdlab.explainers.base import Attribution
 
 
@@ -174,6 +174,7 @@ def _evaluate(document: Document) -> Evaluation:
     explainer = None
     if evaluate.get("explainer") is not None:
         factory = Callable[[nn.Module], Attribution]
+        _refuse_bare_captum(evaluate["explainer"], document, (*keys, "explainer"))
         explainer = check_class(evaluate["explainer"], [factory], document, (*keys, "explainer"))
     metrics: dict[str, Call] = {}
     takes: dict[str, dict[str, str]] = {}
@@ -193,6 +194,19 @@ def _evaluate(document: Document) -> Evaluation:
         metrics[name] = check_class(spec, [Metric], document, place)
     maps = check(evaluate.get("maps") or {}, dict[str, str], document, (*keys, "maps"))
     return Evaluation(explainer, metrics, takes, left_out, maps.plain())
+
+
+def _refuse_bare_captum(written: Written, document: Document, keys: Keys) -> None:
+    """Classes of captum have another contract (modes, gradients, shapes), which the adapter keeps."""
+    path = written.get("class_path") if isinstance(written, Mapping) else written
+    name = full_path(path, document, (*keys, "class_path"))
+    target = find(name, document, (*keys, "class_path"))
+    if isinstance(target, type) and any(base.__module__.partition(".")[0] == "captum" for base in target.__mro__):
+        raise document.error(
+            (*keys, "class_path"),
+            f"{name} goes through the adapter: {{class_path: Captum, init_args: {{method: {name}}}}}, beside it "
+            "layer: PATH where the method takes one, and arguments: {NAME: VALUE} for its own",
+        )
 
 
 def _plain(nodes: Mapping[str, Node]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class AttentionRollout:
         TypeError: If a layer has no attention weights.
     """
 
-    multiplies_by_inputs: bool = False
+    multiplies_by_inputs: bool = True
     differentiable: bool = True
 
     def __init__(self, model: nn.Module, layers: Sequence[str], query: int | None = None, prefix: int = 0) -> None:

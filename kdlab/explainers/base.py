@@ -20,9 +20,10 @@ class Attribution(Protocol):
     """Anything that says how much each input counted.
 
     ``attribute(inputs, target)`` returns a tensor of the inputs' shape; ``target`` (batch,) is the class explained,
-    None the model's own prediction. ``multiplies_by_inputs`` claims that attributions are contributions (they sum to
-    a change of the score) and not slopes; ``differentiable`` that under grad they are part of the graph and can
-    stand in a loss.
+    None the model's own prediction. ``multiplies_by_inputs`` claims that attributions speak of the input as it
+    is, contributions or a relevance, and not slopes: metrics that remove features multiply slopes by the input's
+    distance to the baseline. ``differentiable`` claims that under grad they are part of the graph and can stand in a
+    loss.
     """
 
     multiplies_by_inputs: bool

@@ -16,6 +16,7 @@ from captum.attr import (
     DeepLift,
     GuidedBackprop,
     GuidedGradCam,
+    LayerAttribution,
     LimeBase,
     NeuronDeconvolution,
     NeuronGuidedBackprop,
@@ -94,12 +95,13 @@ class Captum:
         self.method: CaptumMethod = kind(**build)
         self.arguments = called
         self.takes_target = "target" in inspect.signature(kind.attribute).parameters
-        self.multiplies_by_inputs = bool(self.method.multiplies_by_inputs)
+        # A layer's attributions are no slopes by the inputs, whatever they are by the layer.
+        self.multiplies_by_inputs = bool(self.method.multiplies_by_inputs) or isinstance(self.method, LayerAttribution)
         if isinstance(self.method, GUIDED) and not any(isinstance(part, nn.ReLU) for part in model.modules()):
             raise ValueError(
                 f"{self.name} changes nn.ReLU modules, and {type(model).__name__} has none; choose Saliency"
             )
-        self.adds_up = isinstance(self.method, DeepLift) and self.multiplies_by_inputs and noise is None
+        self.adds_up = isinstance(self.method, DeepLift) and bool(self.method.multiplies_by_inputs) and noise is None
         self.needs_gradient = not isinstance(self.method, PerturbationAttribution)
         self.sample_by_sample = isinstance(self.method, LimeBase)
         if noise is not None:

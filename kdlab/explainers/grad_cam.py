@@ -22,7 +22,7 @@ class GradCam:
         KeyError: If the model has no such layer.
     """
 
-    multiplies_by_inputs: bool = False
+    multiplies_by_inputs: bool = True
     differentiable: bool = True
 
     def __init__(self, model: nn.Module, layer: str) -> None:

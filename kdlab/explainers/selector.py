@@ -61,7 +61,7 @@ class Selector(Learned):
         ValueError: If a size or the temperature is out of range.
     """
 
-    multiplies_by_inputs: bool = False
+    multiplies_by_inputs: bool = True
     differentiable: bool = True
 
     assignment: Tensor

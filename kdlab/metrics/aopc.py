@@ -22,10 +22,20 @@ class AOPC(Removal):
 
     higher_is_better = True
 
-    def update(self, model: Model, inputs: Tensor, attributions: Tensor, explained: Tensor, baseline: Tensor) -> None:
+    def update(
+        self,
+        model: Model,
+        inputs: Tensor,
+        attributions: Tensor,
+        explained: Tensor,
+        baseline: Tensor,
+        multiplies_by_inputs: bool = True,
+    ) -> None:
         """Take in inputs (batch, ...), attributions of that shape, explained (batch,), baseline of one input's shape.
+
+        ``multiplies_by_inputs`` says whether attributions are contributions as they stand, or slopes.
 
         Raises:
             ValueError: If shapes do not fit, or the explained class is none of the model's.
         """
-        self.add(drop(self.curve(model, inputs, attributions, explained, baseline)))
+        self.add(drop(self.curve(model, inputs, attributions, explained, baseline, multiplies_by_inputs)))

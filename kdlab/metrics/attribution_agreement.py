@@ -5,7 +5,8 @@ from torch import Tensor
 
 from kdlab.metrics.base import PerSample
 from kdlab.metrics.checks import check_attributions, check_same_shape, check_share
-from kdlab.metrics.numerics import pearson, rows, spearman, top_count
+from kdlab.metrics.numerics import pearson, rows, spearman
+from kdlab.metrics.ties import Top, expected_iou, places, top_of
 
 
 def cosine(first: Tensor, second: Tensor) -> Tensor:
@@ -21,53 +22,72 @@ def _unit(values: Tensor) -> Tensor:
     return scaled / length
 
 
-def top(attributions: Tensor, count: int) -> Tensor:
-    """Return the features of largest absolute attribution, the largest first, ties by position: (batch, count)."""
-    return rows(attributions).abs().argsort(dim=1, descending=True, stable=True)[:, :count]
-
-
-def members(indices: Tensor, features: int) -> Tensor:
-    """Return a (batch, features) bool table of the indices (batch, k)."""
-    table = torch.zeros(indices.shape[0], features, dtype=torch.bool, device=indices.device)
-    return table.scatter_(1, indices, True)
-
-
 def speaks(attributions: Tensor) -> Tensor:
     """Say for which samples the attribution is finite and not zero everywhere: (batch,) bool."""
     values = rows(attributions)
     return values.isfinite().all(dim=1) & values.ne(0).any(dim=1)
 
 
+def top_counts(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """Return k, the share of the features that are not zero in both: (batch,), rounded up, at least one.
+
+    A feature that neither attribution speaks about, as an image's border, is no candidate: else two attributions of one
+    sparse support would agree on all of the top, whatever they say about it.
+    """
+    candidates = ((rows(first) != 0) | (rows(second) != 0)).sum(dim=1)
+    # The rounding is that of top_count.
+    return torch.round(candidates.double() * share, decimals=9).ceil().clamp(min=1).to(torch.int64)
+
+
+def _tops(first: Tensor, second: Tensor, share: float) -> tuple[Top, Top, Tensor]:
+    counts = top_counts(first, second, share)
+    return top_of(rows(first).abs(), counts), top_of(rows(second).abs(), counts), counts
+
+
+def _scores(value: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    return value.to(rows(first).dtype).masked_fill(~(speaks(first) & speaks(second)), torch.nan)
+
+
 def top_k_iou(first: Tensor, second: Tensor, share: float = 0.25) -> Tensor:
-    """Return ``|A and B| / |A or B|`` of the two sets of top features: (batch,), NaN where either is zero.
+    """Return the expected ``|A and B| / |A or B|`` of the two sets of top features: (batch,), NaN where either is zero.
+
+    The expectation is over all orders of equal values, see ``kdlab.metrics.ties.expected_iou``.
 
     Args:
         first: (batch, ...).
         second: (batch, ...).
-        share: What part of the features is the top; rounded up.
+        share: What part of the features is the top, see ``top_counts``.
     """
-    features = rows(first).shape[1]
-    count = top_count(share, features)
-    one, other = (members(top(values, count), features) for values in (first, second))
-    value = (one & other).sum(dim=1) / (one | other).sum(dim=1)
-    return value.masked_fill(~(speaks(first) & speaks(second)), torch.nan)
+    one, other, _ = _tops(first, second, share)
+    return _scores(expected_iou(one, other), first, second)
 
 
 def sign_agreement(first: Tensor, second: Tensor, share: float = 0.25) -> Tensor:
-    """Return the share of the k top features that are top in both with one sign: (batch,), NaN where either is zero."""
-    features = rows(first).shape[1]
-    count = top_count(share, features)
-    one, other = (members(top(values, count), features) for values in (first, second))
+    """Return the expected share of the k top features that are top in both with one sign: (batch,).
+
+    ``sum_i P(i in A) P(i in B) [sign a_i = sign b_i] / k``, over all orders of equal values. NaN where either is zero.
+    """
+    one, other, counts = _tops(first, second, share)
     same = rows(first).sign() == rows(second).sign()
-    value = (one & other & same).sum(dim=1) / count
-    return value.masked_fill(~(speaks(first) & speaks(second)), torch.nan)
+    return _scores((one.chance() * other.chance() * same).sum(dim=1) / counts, first, second)
 
 
 def rank_agreement(first: Tensor, second: Tensor, share: float = 0.25) -> Tensor:
-    """Return the share of the k top places that hold one feature in both: (batch,), NaN where either is zero."""
-    count = top_count(share, rows(first).shape[1])
-    value = (top(first, count) == top(second, count)).sum(dim=1) / count
-    return value.masked_fill(~(speaks(first) & speaks(second)), torch.nan)
+    """Return the expected share of the k top places that hold one feature in both: (batch,), NaN where either is zero.
+
+    A feature that shares its value with t - 1 others is at each of their t places in 1/t of the orders: ``sum_i (places
+    among the first k that both groups have) / (t_i t'_i) / k``.
+    """
+    counts = top_counts(first, second, share)
+    begins, ends, chances = [], [], torch.ones((), dtype=torch.float64)
+    for values in (rows(first).abs(), rows(second).abs()):
+        before, equal = places(values)
+        begins.append(before)
+        ends.append(before + equal)
+        chances = chances * (values > 0) / equal.clamp(min=1)
+    last = torch.minimum(torch.minimum(*ends), counts.unsqueeze(1))
+    shared = (last - torch.maximum(*begins)).clamp(min=0)
+    return _scores((shared * chances).sum(dim=1) / counts, first, second)
 
 
 def _check(attributions: Tensor, teacher_attributions: Tensor) -> None:
@@ -76,7 +96,11 @@ def _check(attributions: Tensor, teacher_attributions: Tensor) -> None:
 
 
 class AttributionCosine(PerSample):
-    """Cosine of the two attributions: [-1, 1], higher is better. Large values count most; NaN where either is zero."""
+    """Cosine of the two attributions: [-1, 1], higher is better. Large values count most; NaN where either is zero.
+
+    Attributions that are never negative have a cosine above 0 whatever they say, the higher the more zeros they share:
+    read it beside its control, ``explanation/shuffled``.
+    """
 
     higher_is_better = True
 
@@ -100,7 +124,9 @@ class AttributionPearson(PerSample):
 class AttributionSpearman(PerSample):
     """Rank correlation of the two signed attributions: [-1, 1], higher is better. NaN where either is constant.
 
-    Ties share their mean rank. Krishna et al. 2022, "rank correlation", https://arxiv.org/abs/2202.01602.
+    Ties share their mean rank, so that the order of equal values does not count. Zeros are a rank like another: two
+    attributions that are never negative and not zero at the same features correlate by that alone, which its control,
+    ``explanation/shuffled``, shows. Krishna et al. 2022, "rank correlation", https://arxiv.org/abs/2202.01602.
     """
 
     higher_is_better = True
@@ -114,11 +140,13 @@ class AttributionSpearman(PerSample):
 class AttributionTopKIoU(PerSample):
     """Overlap of the two sets of top features, intersection over union: [0, 1], higher is better.
 
-    Top by absolute value, ties by position; NaN where either is zero everywhere. Two random sets of a share s overlap
-    by s / (2 - s).
+    Top by absolute value, and only what is not zero; under ties the expected value over all orders of equal values, of
+    each attribution its own (see ``kdlab.metrics.ties.expected_iou``), so that an attribution with ties may score below
+    1 against itself. NaN where either is zero everywhere. Two random attributions of one support overlap by about
+    s / (2 - s), s the share.
 
     Args:
-        share: What part of the features is the top, in (0, 1]; rounded up, at least one feature.
+        share: What part is the top of the features that are not zero in both, in (0, 1]; rounded up, at least one.
 
     Raises:
         ValueError: If the share is not in (0, 1].

@@ -5,6 +5,7 @@ from itertools import count
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
 
 _NUMBERS = count()
 
@@ -80,4 +81,39 @@ class PerSample(Unmerged):
 
     def compute(self) -> Tensor:
         """Return the mean of the scores that are numbers; NaN if there is none."""
+        return self.mean()
+
+    def mean(self) -> Tensor:
+        """Return the mean of the scores that are numbers; NaN if there is none."""
         return (self.sum / self.count).to(torch.float32)
+
+
+class MedianPerSample(PerSample):
+    """Median of one score a sample, for scores with a tail that a mean would speak of alone.
+
+    Of an even number the mean of the two in the middle. ``mean`` says what ``PerSample`` would; ``Evaluate`` logs it
+    beside the median, as ``<name>_mean``.
+
+    Attributes:
+        kept: The scores that are numbers, float64, of all processes.
+    """
+
+    kept: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("kept", default=[], dist_reduce_fx="cat")
+
+    def add(self, scores: Tensor, applies: Tensor | None = None) -> None:
+        """Take in the scores of one batch, as ``PerSample`` does."""
+        super().add(scores, applies)
+        self.kept.append(self.latest[~self.latest.isnan()].to(torch.float64))
+
+    def compute(self) -> Tensor:
+        """Return the median of the scores that are numbers; NaN if there is none."""
+        # One list of batches in one process; after the exchange between processes one tensor.
+        if isinstance(self.kept, list) and not self.kept:
+            return torch.tensor(torch.nan)
+        ordered = dim_zero_cat(self.kept).sort().values
+        middle = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1]
+        return middle.mean().to(torch.float32)

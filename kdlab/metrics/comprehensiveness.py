@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from kdlab.metrics.base import PerSample
-from kdlab.metrics.checks import check_attributions, check_positive, check_share, expand_baseline
-from kdlab.metrics.numerics import rows, top_count
-from kdlab.metrics.removal import order, units_of, walk
+from kdlab.metrics.checks import check_positive, check_share, expand_baseline
+from kdlab.metrics.contributions import contributions
+from kdlab.metrics.numerics import top_count
+from kdlab.metrics.order import order, units_of
+from kdlab.metrics.removal import fair_walk
 from kdlab.metrics.scorer import Model, Scorer
 
 
@@ -23,6 +25,7 @@ def erasure(
     keep: bool,
     patch: int | None = None,
     on_logits: bool = False,
+    multiplies_by_inputs: bool = True,
     chunk: int | None = None,
 ) -> Tensor:
     """Return the mean over shares of ``f(x) - f(x')``: (batch,), NaN where the attribution gives no order.
@@ -35,27 +38,31 @@ def erasure(
         baseline: Shape of one input, or broadcastable to the inputs.
         shares: What parts of the features, the most relevant, x' has lost, or with ``keep`` has alone; rounded up.
         keep: x' keeps these features and loses the rest.
-        patch: See ``kdlab.metrics.removal.units_of``.
+        patch: See ``kdlab.metrics.order.units_of``.
         on_logits: The logit of the class; else its probability.
+        multiplies_by_inputs: Whether attributions are contributions as they stand; else slopes, which count times the
+            input's distance to the baseline.
         chunk: Rows computed at once, by default by activation bytes.
 
     Raises:
         ValueError: If shapes do not fit, or the explained class is none of the model's.
     """
-    check_attributions(attributions, inputs)
+    values = contributions(attributions, inputs, baseline, multiplies_by_inputs)
     present, absent = inputs.detach().flatten(1), expand_baseline(baseline, inputs).detach().flatten(1)
-    ranks, known, count = order(rows(attributions), units_of(inputs.shape[1:], patch))
-    sizes = [top_count(share, count) for share in shares]
-    start, end, whole = (absent, present, count) if keep else (present, absent, 0)
-    scores = walk(Scorer(model, inputs, explained, on_logits, chunk), start, end, ranks, torch.tensor([whole, *sizes]))
-    return (scores[:, :1] - scores[:, 1:]).mean(dim=1).masked_fill(~known, torch.nan)
+    ordered = order(values, units_of(inputs.shape[1:], patch))
+    sizes = [top_count(share, ordered.units) for share in shares]
+    start, end, whole = (absent, present, ordered.units) if keep else (present, absent, 0)
+    scorer = Scorer(model, inputs, explained, on_logits, chunk)
+    scores = fair_walk(scorer, start, end, ordered, torch.tensor([whole, *sizes]))
+    return (scores[:, :1] - scores[:, 1:]).mean(dim=1).masked_fill(~ordered.known, torch.nan)
 
 
 class Comprehensiveness(PerSample):
     """Mean drop of the score when the top features go to the baseline: [-1, 1], higher is better.
 
     ``mean_q f(x) - f(x without the top q)``, f the probability of the explained class; with ``on_logits`` the logit,
-    without bounds. NaN where the attribution gives no order. DeYoung et al. 2020 (ERASER), "comprehensiveness",
+    without bounds. Slopes are multiplied by the input's distance to the baseline, equal features go evenly: see
+    ``Removal``. NaN where the attribution gives no order. DeYoung et al. 2020 (ERASER), "comprehensiveness",
     https://arxiv.org/abs/1911.03429.
 
     Args:
@@ -89,8 +96,18 @@ class Comprehensiveness(PerSample):
         self.on_logits = on_logits
         self.chunk = chunk
 
-    def update(self, model: Model, inputs: Tensor, attributions: Tensor, explained: Tensor, baseline: Tensor) -> None:
+    def update(
+        self,
+        model: Model,
+        inputs: Tensor,
+        attributions: Tensor,
+        explained: Tensor,
+        baseline: Tensor,
+        multiplies_by_inputs: bool = True,
+    ) -> None:
         """Take in inputs (batch, ...), attributions of that shape, explained (batch,), baseline of one input's shape.
+
+        ``multiplies_by_inputs`` says whether attributions are contributions as they stand, or slopes.
 
         Raises:
             ValueError: If shapes do not fit, or the explained class is none of the model's.
@@ -105,6 +122,7 @@ class Comprehensiveness(PerSample):
             keep=self.keep,
             patch=self.patch,
             on_logits=self.on_logits,
+            multiplies_by_inputs=multiplies_by_inputs,
             chunk=self.chunk,
         )
         self.add(scores)

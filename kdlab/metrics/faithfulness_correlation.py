@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from kdlab.metrics.base import PerSample
-from kdlab.metrics.checks import check_attributions, check_positive, check_share, expand_baseline
+from kdlab.metrics.checks import check_positive, check_share, expand_baseline
+from kdlab.metrics.contributions import contributions
 from kdlab.metrics.masking import draw_subsets, masked_scores
-from kdlab.metrics.numerics import pearson, rows, spearman, top_count
+from kdlab.metrics.numerics import pearson, spearman, top_count
 from kdlab.metrics.scorer import Model, Scorer
 
 
@@ -20,6 +21,7 @@ def faithfulness_correlation(
     *,
     ranked: bool = False,
     on_logits: bool = True,
+    multiplies_by_inputs: bool = True,
     chunk: int | None = None,
 ) -> Tensor:
     """Return ``corr_S(sum_{i in S} a_i, f(x) - f(x with S at the baseline))``: (batch,), NaN where either is constant.
@@ -33,16 +35,17 @@ def faithfulness_correlation(
         subsets: (draws, features) bool for all samples, or (batch, draws, features) for each its own.
         ranked: Spearman's correlation instead of Pearson's.
         on_logits: The logit of the class; else its probability.
+        multiplies_by_inputs: Whether attributions are contributions as they stand; else slopes, which are summed times
+            the input's distance to the baseline.
         chunk: Rows computed at once, by default by activation bytes.
 
     Raises:
         ValueError: If shapes do not fit, or the explained class is none of the model's.
     """
-    check_attributions(attributions, inputs)
+    values = contributions(attributions, inputs, baseline, multiplies_by_inputs)
     present, absent = inputs.detach().flatten(1), expand_baseline(baseline, inputs).detach().flatten(1)
     if subsets.shape[-1] != present.shape[1] or (subsets.dim() == 3 and subsets.shape[0] != present.shape[0]):
         raise ValueError(f"subsets {tuple(subsets.shape)} do not fit inputs {tuple(inputs.shape)}")
-    values = rows(attributions)
     members = subsets.to(values)
     sums = values @ members.T if members.dim() == 2 else (members @ values.unsqueeze(2)).squeeze(2)
     scores = masked_scores(Scorer(model, inputs, explained, on_logits, chunk), present, absent, subsets)
@@ -53,9 +56,11 @@ def faithfulness_correlation(
 class FaithfulnessCorrelation(PerSample):
     """Correlation, over random subsets S, of ``sum_{i in S} a_i`` with ``f(x) - f(x with S at the baseline)``: [-1, 1].
 
-    Higher is better. f is the logit of the explained class by default: a probability saturates. Subsets of one size are
-    drawn once and shared by all samples. NaN where the attribution's sums or the scores are constant, as for a single
-    feature. Bhatt et al. 2020, "faithfulness", https://arxiv.org/abs/2005.00631.
+    Higher is better. f is the logit of the explained class by default: a probability saturates. a are contributions;
+    slopes (``multiplies_by_inputs`` False) are multiplied by the input's distance to the baseline, and who says nothing
+    hands in contributions. Subsets of one size are drawn once and shared by all samples. NaN where the attribution's
+    sums or the scores are constant, as for a single feature. Bhatt et al. 2020, "faithfulness",
+    https://arxiv.org/abs/2005.00631.
 
     Args:
         draws: How many subsets.
@@ -90,8 +95,18 @@ class FaithfulnessCorrelation(PerSample):
         self.seed = seed
         self.chunk = chunk
 
-    def update(self, model: Model, inputs: Tensor, attributions: Tensor, explained: Tensor, baseline: Tensor) -> None:
+    def update(
+        self,
+        model: Model,
+        inputs: Tensor,
+        attributions: Tensor,
+        explained: Tensor,
+        baseline: Tensor,
+        multiplies_by_inputs: bool = True,
+    ) -> None:
         """Take in inputs (batch, ...), attributions of that shape, explained (batch,), baseline of one input's shape.
+
+        ``multiplies_by_inputs`` says whether attributions are contributions as they stand, or slopes.
 
         Raises:
             ValueError: If shapes do not fit, or the explained class is none of the model's.
@@ -107,6 +122,7 @@ class FaithfulnessCorrelation(PerSample):
             subsets,
             ranked=self.ranked,
             on_logits=self.on_logits,
+            multiplies_by_inputs=multiplies_by_inputs,
             chunk=self.chunk,
         )
         self.add(scores)

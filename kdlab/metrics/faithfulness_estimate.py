@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor
 
-from kdlab.metrics.checks import check_attributions, expand_baseline
-from kdlab.metrics.numerics import pearson, rows
-from kdlab.metrics.removal import Removal, order, units_of
+from kdlab.metrics.checks import expand_baseline
+from kdlab.metrics.contributions import contributions
+from kdlab.metrics.numerics import pearson
+from kdlab.metrics.order import order, units_of
+from kdlab.metrics.removal import Removal
 from kdlab.metrics.scorer import Model, Scorer
 
 
@@ -40,11 +42,11 @@ def ablation_scores(
     patch: int | None = None,
     on_logits: bool = True,
     chunk: int | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return each group's relevance, and f without that group: (batch, groups) both.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return each group's relevance, f without that group, and whether there is such a group: (batch, groups) each.
 
     With one feature a step a group is a feature. Else features are grouped in the order of their relevance, sample by
-    sample.
+    sample; equal ones stay together, so that a group may be larger, and others empty.
 
     Args:
         model: Inputs (batch, ...) -> logits (batch, classes).
@@ -54,7 +56,7 @@ def ablation_scores(
         baseline: Shape of one input, or broadcastable to the inputs.
         steps: At most so many groups, if ``units_per_step`` is None.
         units_per_step: The groups' size; the last may be smaller.
-        patch: See ``kdlab.metrics.removal.units_of``.
+        patch: See ``kdlab.metrics.order.units_of``.
         on_logits: The logit of the class; else its probability.
         chunk: Rows computed at once, by default by activation bytes.
 
@@ -62,19 +64,27 @@ def ablation_scores(
         ValueError: If shapes do not fit, or the explained class is none of the model's.
     """
     present, absent = inputs.detach().flatten(1), expand_baseline(baseline, inputs).detach().flatten(1)
-    ranks, _, units = order(relevance, units_of(inputs.shape[1:], patch))
-    size = units_per_step or -(-units // steps)
-    groups, count = ranks // size, -(-units // size)
-    sums = relevance.new_zeros(relevance.shape[0], count).scatter_add_(1, groups.to(torch.int64), relevance)
+    units = units_of(inputs.shape[1:], patch)
+    ordered = order(relevance, units)
+    size = units_per_step or -(-ordered.units // steps)
+    count = -(-ordered.units // size)
+    if size > 1:
+        groups = ordered.before.to(torch.int64) // size
+    else:
+        own = torch.arange(ordered.units) if units is None else units
+        groups = own.to(relevance.device).expand_as(relevance)
+    sums = relevance.new_zeros(relevance.shape[0], count).scatter_add_(1, groups, relevance)
+    members = torch.zeros_like(sums).scatter_add_(1, groups, torch.ones_like(relevance))
     scores = ablate(Scorer(model, inputs, explained, on_logits, chunk), present, absent, groups, count)
-    return sums, scores
+    return sums, scores, members > 0
 
 
 class FaithfulnessEstimate(Removal):
     """Correlation, over features, of a_i with ``f(x) - f(x with i at the baseline)``: [-1, 1], higher is better.
 
     f is the logit of the explained class by default: a probability saturates. Inputs with more features than ``steps``
-    lose several at once, grouped in the order of their attributions; a group counts with their sum. NaN where either is
+    lose several at once, grouped in the order of their attributions, equal ones together; a group counts with their
+    sum. Slopes are multiplied by the input's distance to the baseline: see ``Removal``. NaN where either is
     constant, as for a single feature. Alvarez-Melis and Jaakkola 2018, "faithfulness",
     https://arxiv.org/abs/1806.07538. See ``Removal`` for the arguments.
     """
@@ -91,17 +101,26 @@ class FaithfulnessEstimate(Removal):
     ) -> None:
         super().__init__(steps, units_per_step, patch, on_logits, chunk)
 
-    def update(self, model: Model, inputs: Tensor, attributions: Tensor, explained: Tensor, baseline: Tensor) -> None:
+    def update(
+        self,
+        model: Model,
+        inputs: Tensor,
+        attributions: Tensor,
+        explained: Tensor,
+        baseline: Tensor,
+        multiplies_by_inputs: bool = True,
+    ) -> None:
         """Take in inputs (batch, ...), attributions of that shape, explained (batch,), baseline of one input's shape.
+
+        ``multiplies_by_inputs`` says whether attributions are contributions as they stand, or slopes.
 
         Raises:
             ValueError: If shapes do not fit, or the explained class is none of the model's.
         """
-        check_attributions(attributions, inputs)
-        sums, scores = ablation_scores(
+        sums, scores, there = ablation_scores(
             model,
             inputs,
-            rows(attributions),
+            contributions(attributions, inputs, baseline, multiplies_by_inputs),
             explained,
             baseline,
             steps=self.steps,
@@ -110,4 +129,4 @@ class FaithfulnessEstimate(Removal):
             on_logits=self.on_logits,
             chunk=self.chunk,
         )
-        self.add(pearson(sums, -scores))
+        self.add(pearson(sums, -scores, there))

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from kdlab.metrics.base import PerSample
+from kdlab.metrics.base import MedianPerSample
 from kdlab.metrics.checks import check_attributions, check_positive, expand_baseline
-from kdlab.metrics.explaining import ExplainsAgain, draw_normal
+from kdlab.metrics.explaining import draw_normal
 from kdlab.metrics.numerics import rows
 from kdlab.metrics.scorer import Model, Scorer
 
@@ -69,12 +69,17 @@ def infidelity(
     return (foretold - effect).square().mean(dim=1)
 
 
-class Infidelity(PerSample):
+class Infidelity(MedianPerSample):
     """``mean_I (I.a - (f(x) - f(x - I)))^2`` over normal disturbances I of the whole input: >= 0, lower is better.
 
+    The value is the median over samples, and ``mean()`` the mean. Contributions are scored by ``I / (x - x_0)``, which
+    has no bound where a feature lies close to the baseline: one such feature lifts its sample by orders of magnitude,
+    and a mean over samples then speaks of that one (for Shapley values .47 where the median is .016). The median says
+    what a sample can expect and compares explainers whose tails differ; the mean beside it shows the tail.
+
     f is the logit of the explained class by default. For slopes (gradients) as written; for attributions that already
-    hold the input's distance to the baseline (``attribute.multiplies_by_inputs``), I is divided by it, else another
-    quantity would be scored. An attribution that is zero everywhere foretells no effect and scores ``mean_I (f(x) - f(x
+    hold the input's distance to the baseline (``multiplies_by_inputs``), I is divided by it, else another quantity
+    would be scored. An attribution that is zero everywhere foretells no effect and scores ``mean_I (f(x) - f(x
     - I))^2``. Disturbances are drawn once and shared by all samples. Yeh et al. 2019, "infidelity measure",
     https://arxiv.org/abs/1901.09392.
 
@@ -118,11 +123,11 @@ class Infidelity(PerSample):
         attributions: Tensor,
         explained: Tensor,
         baseline: Tensor,
-        attribute: ExplainsAgain,
+        multiplies_by_inputs: bool,
     ) -> None:
         """Take in inputs (batch, ...), attributions of that shape, explained (batch,), baseline of one input's shape.
 
-        Of ``attribute`` only ``multiplies_by_inputs`` is read.
+        ``multiplies_by_inputs`` says whether attributions are contributions as they stand, or slopes.
 
         Raises:
             ValueError: If shapes do not fit, or the explained class is none of the model's.
@@ -134,7 +139,7 @@ class Infidelity(PerSample):
             explained,
             baseline,
             draw_normal(self.draws, inputs.shape[1:], self.std, self.seed, inputs),
-            multiplies_by_inputs=attribute.multiplies_by_inputs,
+            multiplies_by_inputs=multiplies_by_inputs,
             normalised=self.normalised,
             on_logits=self.on_logits,
             chunk=self.chunk,

@@ -89,7 +89,8 @@ class LayerRandomisation(Unmerged):
     """Rank correlation of the attributions before and after layers lost their weights: [-1, 1], lower is better.
 
     Gives ``01_<layer>``, ``02_<layer>`` ..., the curve from the output down to the inputs, each the mean over samples,
-    and their ``mean``; ``nan`` counts scores that are none, where there are any. With ``cascade`` each layer is
+    and their ``mean``; ``nan`` counts scores that are none, where there are any. A layer whose values are all equal, as
+    those of a fresh normalisation, has no spread to draw from and no score of its own. With ``cascade`` each layer is
     randomised together with all above it, so that at the last point nothing is left, as in ``ParameterRandomisation``;
     without, each alone, which shows the layers that the attribution does not look at. Adebayo et al. 2018, "cascading"
     and "independent randomization", section 3, https://arxiv.org/abs/1810.03292. Costs an explanation a layer: for
@@ -152,5 +153,5 @@ class LayerRandomisation(Unmerged):
     def compute(self) -> dict[str, Tensor]:
         """Return the curve by layer, its mean, and how many scores are none."""
         curve = (self.total / self.known).float()
-        found = {"mean": curve.mean(), **dict(zip(self._names, curve.reshape(-1), strict=False))}
+        found = {"mean": curve.nanmean(), **dict(zip(self._names, curve.reshape(-1), strict=False))}
         return found | ({"nan": self.missing.float()} if self.missing > 0 else {})

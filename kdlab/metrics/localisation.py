@@ -1,4 +1,7 @@
-"""Localisation: does an attribution lie where a mask says that the evidence is."""
+"""Localisation: does an attribution lie where a mask says that the evidence is.
+
+The attribution is taken as it is shown to a person, a slope as a slope.
+"""
 
 import torch
 from torch import Tensor
@@ -6,6 +9,7 @@ from torch import Tensor
 from kdlab.metrics.attribution_agreement import speaks
 from kdlab.metrics.base import PerSample
 from kdlab.metrics.numerics import rows
+from kdlab.metrics.ties import top_of
 
 
 def expand_mask(mask: Tensor, attributions: Tensor) -> Tensor:
@@ -28,6 +32,11 @@ def expand_mask(mask: Tensor, attributions: Tensor) -> Tensor:
     return (mask != 0).expand(shape).flatten(1)
 
 
+def _relevance(attributions: Tensor, absolute: bool) -> Tensor:
+    values = rows(attributions)
+    return values.abs() if absolute else values.clamp(min=0)
+
+
 def relevance_mass_accuracy(attributions: Tensor, mask: Tensor, absolute: bool = True) -> Tensor:
     """Return ``sum_{i in mask} r_i / sum_i r_i``: (batch,), NaN where the mask is empty or the sum below is 0.
 
@@ -36,44 +45,42 @@ def relevance_mass_accuracy(attributions: Tensor, mask: Tensor, absolute: bool =
         mask: See ``expand_mask``.
         absolute: r is ``|a|``; else the positive part of a.
     """
-    inside, values = expand_mask(mask, attributions), rows(attributions)
-    relevance = values.abs() if absolute else values.clamp(min=0)
+    inside, relevance = expand_mask(mask, attributions), _relevance(attributions, absolute)
     share = (relevance * inside).sum(dim=1) / relevance.sum(dim=1)
     return share.masked_fill(~inside.any(dim=1), torch.nan)
 
 
 def relevance_rank_accuracy(attributions: Tensor, mask: Tensor, absolute: bool = True) -> Tensor:
-    """Return the share of the K most relevant features that lie inside, K the mask's size: (batch,).
+    """Return the expected share of the mask's K features that the K most relevant ones fill: (batch,).
 
-    NaN where the mask is empty or the attribution zero everywhere. Ties go by position.
+    ``sum_{i in mask} P(i among the top K) / K``, over all orders of equal relevances; only what is above 0 can be among
+    the top. NaN where the mask is empty or there is no relevance.
 
     Args:
         attributions: (batch, ...).
         mask: See ``expand_mask``.
-        absolute: By ``|a|``; else by signed a.
+        absolute: Relevance is ``|a|``; else the positive part of a.
     """
-    inside, values = expand_mask(mask, attributions), rows(attributions)
-    size = inside.sum(dim=1, keepdim=True)
-    best = (values.abs() if absolute else values).argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(values.shape[1], device=values.device)
-    found = (inside.gather(1, best) & (places < size)).sum(dim=1) / size.squeeze(1)
-    return found.masked_fill(~speaks(attributions), torch.nan)
+    inside, relevance = expand_mask(mask, attributions), _relevance(attributions, absolute)
+    size = inside.sum(dim=1)
+    found = (top_of(relevance, size).chance() * inside).sum(dim=1) / size
+    return found.to(relevance.dtype).masked_fill(~speaks(relevance), torch.nan)
 
 
 def pointing_game(attributions: Tensor, mask: Tensor, absolute: bool = True) -> Tensor:
-    """Return 1 where the most relevant feature lies inside, else 0: (batch,).
+    """Return 1 where the most relevant feature lies inside, else 0; of several most relevant ones the share: (batch,).
 
-    NaN where the mask is empty or the attribution zero everywhere. Ties go by position.
+    NaN where the mask is empty or there is no relevance.
 
     Args:
         attributions: (batch, ...).
         mask: See ``expand_mask``.
-        absolute: By ``|a|``; else by signed a.
+        absolute: Relevance is ``|a|``; else the positive part of a.
     """
-    inside, values = expand_mask(mask, attributions), rows(attributions)
-    best = (values.abs() if absolute else values).argsort(dim=1, descending=True, stable=True)[:, :1]
-    hit = inside.gather(1, best).squeeze(1).to(values.dtype)
-    return hit.masked_fill(~(speaks(attributions) & inside.any(dim=1)), torch.nan)
+    inside, relevance = expand_mask(mask, attributions), _relevance(attributions, absolute)
+    best = relevance == relevance.amax(dim=1, keepdim=True)
+    hit = (best & inside).sum(dim=1) / best.sum(dim=1)
+    return hit.to(relevance.dtype).masked_fill(~(speaks(relevance) & inside.any(dim=1)), torch.nan)
 
 
 class RelevanceMassAccuracy(PerSample):
@@ -98,13 +105,15 @@ class RelevanceMassAccuracy(PerSample):
 
 
 class RelevanceRankAccuracy(RelevanceMassAccuracy):
-    """Share of the K most relevant features that lie inside a mask of size K: [0, 1], higher is better.
+    """Share of a mask's K features that the K most relevant ones fill: [0, 1], higher is better.
 
-    NaN where the mask is empty or the attribution zero everywhere. Arras et al. 2022, "relevance rank accuracy",
+    Only what has relevance can be among the top, so that an attribution of fewer than K features cannot score 1; of
+    equal relevances the expected value over all orders. A random attribution scores the mask's share of its support.
+    NaN where the mask is empty or there is no relevance. Arras et al. 2022, "relevance rank accuracy",
     https://arxiv.org/abs/2003.07258.
 
     Args:
-        absolute: The most relevant by ``|a|``; else by signed a.
+        absolute: Relevance is ``|a|``; else the positive part of a.
     """
 
     def update(self, attributions: Tensor, mask: Tensor) -> None:
@@ -115,11 +124,12 @@ class RelevanceRankAccuracy(RelevanceMassAccuracy):
 class PointingGame(RelevanceMassAccuracy):
     """Share of samples whose most relevant feature lies inside the mask: [0, 1], higher is better.
 
-    NaN where the mask is empty or the attribution zero everywhere. Zhang et al. 2018, "pointing game",
-    https://arxiv.org/abs/1608.00507; here without a margin around the mask.
+    Where several are equal, a sample scores the share of them that lies inside. NaN where the mask is empty or there is
+    no relevance. Zhang et al. 2018, "pointing game", https://arxiv.org/abs/1608.00507; here without a margin around the
+    mask.
 
     Args:
-        absolute: The most relevant by ``|a|``; else by signed a.
+        absolute: Relevance is ``|a|``; else the positive part of a.
     """
 
     def update(self, attributions: Tensor, mask: Tensor) -> None:

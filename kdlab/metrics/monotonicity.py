@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from kdlab.metrics.checks import check_attributions
+from kdlab.metrics.contributions import contributions
 from kdlab.metrics.faithfulness_estimate import ablation_scores
-from kdlab.metrics.numerics import rows, spearman, varies
+from kdlab.metrics.numerics import settled, spearman, varies
 from kdlab.metrics.removal import Removal
 from kdlab.metrics.scorer import Model, Scorer
 
@@ -30,19 +30,44 @@ class MonotonicityFraction(Removal):
     higher_is_better = True
 
     def steps_up(
-        self, model: Model, inputs: Tensor, attributions: Tensor, explained: Tensor, baseline: Tensor
+        self,
+        model: Model,
+        inputs: Tensor,
+        attributions: Tensor,
+        explained: Tensor,
+        baseline: Tensor,
+        multiplies_by_inputs: bool,
     ) -> Tensor:
         """Return for each step whether the score does not fall: (batch, steps)."""
-        curve = self.curve(model, inputs, attributions, explained, baseline, insert=True, relevance=_importance)
+        curve = self.curve(
+            model,
+            inputs,
+            attributions,
+            explained,
+            baseline,
+            multiplies_by_inputs,
+            insert=True,
+            relevance=_importance,
+        )
         return rises(curve[:, 1:])
 
-    def update(self, model: Model, inputs: Tensor, attributions: Tensor, explained: Tensor, baseline: Tensor) -> None:
+    def update(
+        self,
+        model: Model,
+        inputs: Tensor,
+        attributions: Tensor,
+        explained: Tensor,
+        baseline: Tensor,
+        multiplies_by_inputs: bool = True,
+    ) -> None:
         """Take in inputs (batch, ...), attributions of that shape, explained (batch,), baseline of one input's shape.
+
+        ``multiplies_by_inputs`` says whether attributions are contributions as they stand, or slopes.
 
         Raises:
             ValueError: If shapes do not fit, or the explained class is none of the model's.
         """
-        self.add(self.steps_up(model, inputs, attributions, explained, baseline).mean(dim=1))
+        self.add(self.steps_up(model, inputs, attributions, explained, baseline, multiplies_by_inputs).mean(dim=1))
 
 
 class Monotonicity(MonotonicityFraction):
@@ -53,13 +78,23 @@ class Monotonicity(MonotonicityFraction):
     attributions.
     """
 
-    def update(self, model: Model, inputs: Tensor, attributions: Tensor, explained: Tensor, baseline: Tensor) -> None:
+    def update(
+        self,
+        model: Model,
+        inputs: Tensor,
+        attributions: Tensor,
+        explained: Tensor,
+        baseline: Tensor,
+        multiplies_by_inputs: bool = True,
+    ) -> None:
         """Take in inputs (batch, ...), attributions of that shape, explained (batch,), baseline of one input's shape.
+
+        ``multiplies_by_inputs`` says whether attributions are contributions as they stand, or slopes.
 
         Raises:
             ValueError: If shapes do not fit, or the explained class is none of the model's.
         """
-        fraction = self.steps_up(model, inputs, attributions, explained, baseline).mean(dim=1)
+        fraction = self.steps_up(model, inputs, attributions, explained, baseline, multiplies_by_inputs).mean(dim=1)
         self.add((fraction == 1).to(fraction.dtype).masked_fill(fraction.isnan(), torch.nan))
 
 
@@ -74,15 +109,24 @@ class MonotonicityCorrelation(Removal):
 
     higher_is_better = True
 
-    def update(self, model: Model, inputs: Tensor, attributions: Tensor, explained: Tensor, baseline: Tensor) -> None:
+    def update(
+        self,
+        model: Model,
+        inputs: Tensor,
+        attributions: Tensor,
+        explained: Tensor,
+        baseline: Tensor,
+        multiplies_by_inputs: bool = True,
+    ) -> None:
         """Take in inputs (batch, ...), attributions of that shape, explained (batch,), baseline of one input's shape.
+
+        ``multiplies_by_inputs`` says whether attributions are contributions as they stand, or slopes.
 
         Raises:
             ValueError: If shapes do not fit, or the explained class is none of the model's.
         """
-        check_attributions(attributions, inputs)
-        sizes = rows(attributions).abs()
-        sums, scores = ablation_scores(
+        sizes = contributions(attributions, inputs, baseline, multiplies_by_inputs).abs()
+        sums, scores, there = ablation_scores(
             model,
             inputs,
             sizes,
@@ -96,4 +140,6 @@ class MonotonicityCorrelation(Removal):
         )
         # The division by f(x)^2 changes no rank.
         clean = Scorer(model, inputs, explained, self.on_logits, self.chunk).clean().unsqueeze(1)
-        self.add(spearman(sums, (scores - clean).square()).masked_fill(~varies(scores), torch.nan))
+        self.add(
+            spearman(sums, (scores - clean).square(), there).masked_fill(~varies(settled(scores, there)), torch.nan)
+        )

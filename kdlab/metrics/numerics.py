@@ -24,8 +24,22 @@ def varies(values: Tensor) -> Tensor:
     return (high - low) > 32 * torch.finfo(values.dtype).eps * torch.maximum(low.abs(), high.abs())
 
 
-def pearson(first: Tensor, second: Tensor) -> Tensor:
-    """Return the correlation of two (batch, n) tensors row by row: (batch,), NaN where a row is constant."""
+def settled(values: Tensor, among: Tensor) -> Tensor:
+    """Return (batch, n) values with the row's mean where ``among`` is False, which no correlation sees."""
+    mean = torch.where(among, values, 0).sum(dim=1, keepdim=True) / among.sum(dim=1, keepdim=True)
+    return torch.where(among, values, mean)
+
+
+def pearson(first: Tensor, second: Tensor, among: Tensor | None = None) -> Tensor:
+    """Return the correlation of two (batch, n) tensors row by row: (batch,), NaN where a row is constant.
+
+    Args:
+        first: (batch, n).
+        second: (batch, n).
+        among: (batch, n) bool, which values count; by default all.
+    """
+    if among is not None:
+        first, second = settled(first, among), settled(second, among)
     centred = [values - values.mean(dim=1, keepdim=True) for values in (first, second)]
     # Scaled before it is squared: gradients of a saturated model square to zero in float32.
     scaled = [values / values.abs().amax(dim=1, keepdim=True) for values in centred]
@@ -43,10 +57,18 @@ def average_ranks(values: Tensor) -> Tensor:
     return ranks.masked_fill(values.isnan().any(dim=1, keepdim=True), torch.nan)
 
 
-def spearman(first: Tensor, second: Tensor) -> Tensor:
-    """Return the rank correlation of two (batch, n) tensors row by row: (batch,), NaN where a row is constant."""
-    known = varies(first) & varies(second)
-    return pearson(average_ranks(first), average_ranks(second)).masked_fill(~known, torch.nan)
+def spearman(first: Tensor, second: Tensor, among: Tensor | None = None) -> Tensor:
+    """Return the rank correlation of two (batch, n) tensors row by row: (batch,), NaN where a row is constant.
+
+    Arguments as for ``pearson``.
+    """
+    if among is None:
+        known = varies(first) & varies(second)
+        return pearson(average_ranks(first), average_ranks(second)).masked_fill(~known, torch.nan)
+    known = varies(settled(first, among)) & varies(settled(second, among))
+    # The largest of all leaves the ranks of the others as they are.
+    ranks = [average_ranks(values.masked_fill(~among, torch.inf)) for values in (first, second)]
+    return pearson(ranks[0], ranks[1], among).masked_fill(~known, torch.nan)
 
 
 def blank(scores: Tensor, defined: Tensor) -> Tensor:

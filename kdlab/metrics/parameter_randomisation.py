@@ -9,13 +9,15 @@ from torch import Tensor, nn
 from kdlab.metrics.base import PerSample
 from kdlab.metrics.checks import check_attributions, check_same_shape
 from kdlab.metrics.explaining import ExplainsAgain
-from kdlab.metrics.numerics import generator_of, rows, spearman
+from kdlab.metrics.numerics import generator_of, rows, spearman, varies
 from kdlab.metrics.scorer import undisturbed
 
 
 @contextmanager
-def randomised(model: nn.Module, names: Sequence[str] | None = None, seed: int = 0) -> Iterator[None]:
+def randomised(model: nn.Module, names: Sequence[str] | None = None, seed: int = 0) -> Iterator[bool]:
     """Replace parameters inside the ``with`` by normal draws of their mean and spread; put them back, error or not.
+
+    Gives whether any parameter has another draw: those without spread, as a fresh normalisation's, have none.
 
     Args:
         model: Its parameters' storage is swapped, so that the old one comes back bit for bit and no gradient is
@@ -41,7 +43,8 @@ def randomised(model: nn.Module, names: Sequence[str] | None = None, seed: int =
                 draw = torch.randn(old.shape, generator=generator, dtype=torch.float64)
                 spread = old.std(correction=0) if old.numel() > 0 else 0.0
                 parameters[name].data = draw.to(old) * spread + old.mean()
-        yield
+            changed = any(bool(varies(old.reshape(1, -1))) for old in kept.values())
+        yield changed
     finally:
         with torch.inference_mode(False):
             for name, old in kept.items():
@@ -61,6 +64,8 @@ def randomised_similarity(
 ) -> Tensor:
     """Return the rank correlation of a(x) with the randomised model's: (batch,), NaN where either is constant.
 
+    All are NaN if none of the parameters has a spread: what was not randomised was not tested.
+
     Args:
         model: What ``attribute`` explains, the very object: its weights are exchanged in place.
         attribute: a. What it keeps of its own, as a learned explainer its weights, stays: that one scores 1, unless it
@@ -77,11 +82,12 @@ def randomised_similarity(
         ValueError: If shapes do not fit, or a name is none of the model's parameters.
     """
     check_attributions(attributions, inputs)
-    with randomised(model, names, seed), undisturbed(model, inputs), torch.no_grad():
+    with randomised(model, names, seed) as changed, undisturbed(model, inputs), torch.no_grad():
         after = attribute(inputs, explained)
     check_same_shape(attributions=attributions, after=after)
     values = [rows(tensor).abs() if absolute else rows(tensor) for tensor in (attributions, after)]
-    return spearman(values[0], values[1])
+    similarity = spearman(values[0], values[1])
+    return similarity if changed else torch.full_like(similarity, torch.nan)
 
 
 class ParameterRandomisation(PerSample):
@@ -89,8 +95,8 @@ class ParameterRandomisation(PerSample):
 
     0 is ideal; 1 is what a learned explainer gets that does not ask the model. All parameters become normal draws of
     their own mean and spread; the class explained stays. An attribution that hardly changes does not depend on what was
-    learnt. NaN where either is constant. Adebayo et al. 2018, "model parameter randomization test",
-    https://arxiv.org/abs/1810.03292. ``LayerRandomisation`` goes layer by layer.
+    learnt. NaN where either is constant, or where no parameter has a spread to draw from. Adebayo et al. 2018, "model
+    parameter randomization test", https://arxiv.org/abs/1810.03292. ``LayerRandomisation`` goes layer by layer.
 
     Args:
         absolute: Correlate absolute values; signs of early layers flip by chance.

@@ -1,4 +1,4 @@
-"""Orders in which features are removed or added, and the curves that the model's score draws on the way."""
+"""The curves that the model's score draws while features are removed or added in the order of their relevance."""
 
 from collections.abc import Callable
 
@@ -6,58 +6,10 @@ import torch
 from torch import Tensor
 
 from kdlab.metrics.base import PerSample
-from kdlab.metrics.checks import check_attributions, check_positive, expand_baseline
-from kdlab.metrics.numerics import rows
+from kdlab.metrics.checks import check_positive, expand_baseline
+from kdlab.metrics.contributions import contributions
+from kdlab.metrics.order import Order, order, units_of
 from kdlab.metrics.scorer import Model, Scorer
-
-
-def units_of(shape: torch.Size, patch: int | None) -> Tensor | None:
-    """Return which unit each feature belongs to: (features,), or None where every feature is its own.
-
-    Args:
-        shape: Shape of one input.
-        patch: None for single features. For images (channels, height, width): a unit is a square of so many pixels a
-            side, all channels of it; squares at the right and lower edge may be smaller.
-
-    Raises:
-        ValueError: If there is a patch and the input is no image.
-    """
-    if patch is None:
-        return None
-    if len(shape) != 3:
-        raise ValueError(f"patch needs images (batch, channels, height, width); one input is {tuple(shape)}")
-    channels, height, width = shape
-    down, right = torch.arange(height) // patch, torch.arange(width) // patch
-    squares = down[:, None] * (-(-width // patch)) + right[None, :]
-    return squares.expand(channels, height, width).reshape(-1)
-
-
-def order(relevance: Tensor, units: Tensor | None = None) -> tuple[Tensor, Tensor, int]:
-    """Rank the features of each row of (batch, features), the most relevant unit first.
-
-    Equal relevances keep the features' order, which is arbitrary: where all units are equal there is no order.
-
-    Args:
-        relevance: (batch, features).
-        units: From ``units_of``; a unit's relevance is the sum over its features.
-
-    Returns:
-        ranks: (batch, features), 0 for the most relevant unit.
-        known: (batch,) bool, whether the attribution says an order: finite, and not the same for all of several units.
-        count: The number of units.
-    """
-    if units is not None:
-        units = units.to(relevance.device)
-        count = int(units.max()) + 1
-        relevance = relevance.new_zeros(relevance.shape[0], count).index_add_(1, units, relevance)
-    count = relevance.shape[1]
-    positions = torch.arange(count, device=relevance.device).expand_as(relevance)
-    first = relevance.argsort(dim=1, descending=True, stable=True)
-    ranks = torch.empty_like(positions).scatter_(1, first, positions).to(torch.int32)
-    known = relevance.isfinite().all(dim=1)
-    if count > 1:
-        known &= relevance.amax(dim=1) > relevance.amin(dim=1)
-    return (ranks if units is None else ranks[:, units]), known, count
 
 
 def removal_counts(units: int, steps: int, units_per_step: int | None) -> Tensor:
@@ -72,23 +24,51 @@ def removal_counts(units: int, steps: int, units_per_step: int | None) -> Tensor
     return torch.arange(0, units + size, size).clamp(max=units)
 
 
-def walk(scorer: Scorer, start: Tensor, end: Tensor, ranks: Tensor, counts: Tensor) -> Tensor:
-    """Return f on the way from ``start`` to ``end``, the features of lowest rank going first: (batch, points).
+def walk(scorer: Scorer, start: Tensor, end: Tensor, before: Tensor, limits: Tensor) -> Tensor:
+    """Return f on the way from ``start`` to ``end``, the most relevant features going first: (batch, points).
 
     Args:
         scorer: f.
         start: (batch, features).
         end: (batch, features).
-        ranks: (batch, features) from ``order``.
-        counts: (points,), how many ranks have gone at each point.
+        before: (batch, features), see ``Order``.
+        limits: (batch, points), how many units have gone at each point; equal ones go together.
     """
-    limits = counts.to(device=ranks.device, dtype=ranks.dtype).view(1, -1, 1)
+    table = limits.to(before).unsqueeze(2)
 
     def build(samples: slice, points: slice) -> Tensor:
-        gone = ranks[samples].unsqueeze(1) < limits[:, points]
+        gone = before[samples].unsqueeze(1) < table[samples, points]
         return torch.where(gone, end[samples].unsqueeze(1), start[samples].unsqueeze(1))
 
-    return scorer.versions(counts.shape[0], build)
+    return scorer.versions(limits.shape[1], build)
+
+
+def fair_walk(scorer: Scorer, start: Tensor, end: Tensor, ordered: Order, counts: Tensor) -> Tensor:
+    """Return f when ``counts`` units have gone: (batch, points), the same however equal units are stored.
+
+    Equal units have no order, and f is not known on all of their orders. They go together: between the point at which
+    none of them is gone and that at which all are, f is taken to move evenly. For an additive f that is the expected
+    value over all orders of equal units. No more than the points are computed, but for one a group of equal ones.
+
+    Args:
+        scorer: f.
+        start: (batch, features).
+        end: (batch, features).
+        ordered: From ``order``.
+        counts: (points,), how many units are gone at each point.
+    """
+    low, high = ordered.brackets(counts)
+    ends, where = torch.cat([low, high], dim=1).sort(dim=1)
+    place = torch.cat([torch.zeros_like(ends[:, :1]), (ends.diff(dim=1) != 0).to(ends)], dim=1).cumsum(dim=1)
+    distinct = int(place.max()) + 1 if place.numel() > 0 else 0
+    limits = torch.full((len(ends), distinct), ordered.units).to(ends).scatter_(1, place, ends)
+    scores = walk(scorer, start, end, ordered.before, limits)
+    both = scores.gather(1, torch.empty_like(place).scatter_(1, where, place))
+    first, last = both[:, : len(counts)], both[:, len(counts) :]
+    share = (counts.to(low) - low) / (high - low).clamp(min=1)
+    between = torch.where(low == high, first, torch.lerp(first, last, share.to(first)))
+    # Rounding must not leave the way, for whoever asks whether a curve falls.
+    return between.clamp(torch.minimum(first, last), torch.maximum(first, last))
 
 
 def area(curve: Tensor) -> Tensor:
@@ -109,11 +89,13 @@ def removal_curve(
     on_logits: bool = False,
     insert: bool = False,
     relevance: Callable[[Tensor], Tensor] | None = None,
+    multiplies_by_inputs: bool = True,
     chunk: int | None = None,
 ) -> Tensor:
     """Return the class's score while features go, the most relevant first: (batch, points), NaN without an order.
 
-    The first point is the unchanged input (with ``insert`` the baseline), the last the baseline (the input).
+    The first point is the unchanged input (with ``insert`` the baseline), the last the baseline (the input). Equal
+    features go evenly, see ``fair_walk``.
 
     Args:
         model: Inputs (batch, ...) -> logits (batch, classes).
@@ -123,27 +105,33 @@ def removal_curve(
         baseline: Shape of one input, or broadcastable to the inputs.
         steps: At most so many steps, if ``units_per_step`` is None.
         units_per_step: How many units go at once; the last step may be shorter.
-        patch: See ``units_of``.
+        patch: See ``kdlab.metrics.order.units_of``.
         on_logits: The logit of the class; else its probability.
         insert: Walk from the baseline to the input.
-        relevance: What of the attributions (batch, features) says the order; by default they do.
+        relevance: What of the contributions (batch, features) says the order; by default they do.
+        multiplies_by_inputs: Whether attributions are contributions as they stand; else slopes, which count times the
+            input's distance to the baseline.
         chunk: Rows computed at once, by default by activation bytes.
 
     Raises:
         ValueError: If shapes do not fit, or the explained class is none of the model's.
     """
-    check_attributions(attributions, inputs)
+    values = contributions(attributions, inputs, baseline, multiplies_by_inputs)
     present, absent = inputs.detach().flatten(1), expand_baseline(baseline, inputs).detach().flatten(1)
-    values = rows(attributions)
-    ranks, known, count = order(values if relevance is None else relevance(values), units_of(inputs.shape[1:], patch))
+    ordered = order(values if relevance is None else relevance(values), units_of(inputs.shape[1:], patch))
     start, end = (absent, present) if insert else (present, absent)
-    counts = removal_counts(count, steps, units_per_step)
-    curve = walk(Scorer(model, inputs, explained, on_logits, chunk), start, end, ranks, counts)
-    return curve.masked_fill(~known.unsqueeze(1), torch.nan)
+    counts = removal_counts(ordered.units, steps, units_per_step)
+    curve = fair_walk(Scorer(model, inputs, explained, on_logits, chunk), start, end, ordered, counts)
+    return curve.masked_fill(~ordered.known.unsqueeze(1), torch.nan)
 
 
 class Removal(PerSample):
     """What metrics over a removal curve share: how it is walked.
+
+    ``update`` takes contributions or, with ``multiplies_by_inputs`` False, slopes (a gradient), which are multiplied by
+    the input's distance to the baseline before they are ranked or summed. Who says nothing hands in contributions;
+    ``Evaluate`` says what the explainer claims. Equal features have no order: they go evenly (``fair_walk``), so that
+    no score depends on where a feature is stored.
 
     Args:
         steps: At most so many steps; inputs with more features lose several at once.
@@ -179,6 +167,7 @@ class Removal(PerSample):
         attributions: Tensor,
         explained: Tensor,
         baseline: Tensor,
+        multiplies_by_inputs: bool = True,
         insert: bool = False,
         relevance: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
@@ -195,5 +184,6 @@ class Removal(PerSample):
             on_logits=self.on_logits,
             insert=insert,
             relevance=relevance,
+            multiplies_by_inputs=multiplies_by_inputs,
             chunk=self.chunk,
         )

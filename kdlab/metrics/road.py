@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from kdlab.metrics.base import PerSample
-from kdlab.metrics.checks import check_attributions, check_positive
+from kdlab.metrics.checks import check_positive
+from kdlab.metrics.contributions import contributions
 from kdlab.metrics.explaining import draw_normal
-from kdlab.metrics.numerics import rows, top_count
-from kdlab.metrics.removal import order, units_of
+from kdlab.metrics.numerics import generator_of, top_count
+from kdlab.metrics.order import relevance_of, units_of
 from kdlab.metrics.scorer import Model, Scorer
 
 # Direct neighbours weigh 1/6, diagonal ones 1/12, as in the ROAD paper.
@@ -81,7 +82,10 @@ def road(
     noise: Tensor,
     *,
     shares: Sequence[float],
+    baseline: Tensor | None = None,
+    multiplies_by_inputs: bool = True,
     on_logits: bool = False,
+    seed: int = 0,
     chunk: int | None = None,
 ) -> Tensor:
     """Return ``f(x) - f(x with the top share of pixels imputed)``: (batch, shares), NaN where there is no order.
@@ -93,17 +97,25 @@ def road(
         explained: (batch,), the class explained.
         noise: (shares, channels, height, width), added to imputed pixels.
         shares: What parts of the pixels go, the most relevant first; rounded up.
+        baseline: Shape of one input, or broadcastable to the inputs; of use for slopes only.
+        multiplies_by_inputs: Whether attributions are contributions as they stand; else slopes, which count times the
+            input's distance to the baseline.
         on_logits: The logit of the class; else its probability.
+        seed: Of the order of equally relevant pixels: what is imputed from neighbours cannot go evenly.
         chunk: Rows computed at once, by default by activation bytes.
 
     Raises:
         ValueError: If inputs are no images, shapes do not fit, or the explained class is none of the model's.
     """
-    check_attributions(attributions, inputs)
+    values = contributions(attributions, inputs, baseline, multiplies_by_inputs)
     images = inputs.detach()
     height, width = images.shape[2], images.shape[3]
-    ranks, known, count = order(rows(attributions), units_of(inputs.shape[1:], patch=1))
-    places = ranks[:, : height * width].reshape(-1, 1, height, width)
+    relevance, known = relevance_of(values, units_of(inputs.shape[1:], patch=1))
+    count = height * width
+    drawn = torch.randperm(count, generator=generator_of(seed)).to(relevance.device)
+    first = drawn[relevance[:, drawn].argsort(dim=1, descending=True, stable=True)]
+    places = torch.arange(count, device=first.device).expand_as(first)
+    places = torch.empty_like(first).scatter_(1, first, places).reshape(-1, 1, height, width)
     scorer = Scorer(model, inputs, explained, on_logits, chunk)
 
     def without(number: int, share: float) -> Tensor:
@@ -124,15 +136,16 @@ class ROAD(PerSample):
     """Mean drop of the score when the top pixels are imputed from their neighbours: [-1, 1], higher is better.
 
     ``mean_q f(x) - f(x with the top q imputed)``, f the probability of the explained class. Imputed pixels tell the
-    model nothing about where they were, as a constant baseline does. Noise is drawn once and shared by all samples. NaN
-    where the attribution gives no order. For images only. Rong et al. 2022, "noisy linear imputation",
-    https://arxiv.org/abs/2202.00449. ROAD rewards blurred maps: https://arxiv.org/abs/2304.13836.
+    model nothing about where they were, as a constant baseline does. Pixels go by signed contribution, a slope
+    multiplied by the input's distance to the baseline. Noise, and the order of equally relevant pixels, are drawn once
+    and shared by all samples. NaN where the attribution gives no order. For images only. Rong et al. 2022, "noisy
+    linear imputation", https://arxiv.org/abs/2202.00449. ROAD rewards blurred maps: https://arxiv.org/abs/2304.13836.
 
     Args:
         shares: q, parts of the pixels, in (0, 1).
         noise: Standard deviation added to imputed pixels, in the input's unit.
         on_logits: Score the logit instead of the probability.
-        seed: Of the noise.
+        seed: Of the noise and of the order of equally relevant pixels.
         chunk: Rows computed at once; by default as many as the activations' bytes allow.
 
     Raises:
@@ -161,11 +174,23 @@ class ROAD(PerSample):
         self.seed = seed
         self.chunk = chunk
 
-    def update(self, model: Model, inputs: Tensor, attributions: Tensor, explained: Tensor) -> None:
+    def update(
+        self,
+        model: Model,
+        inputs: Tensor,
+        attributions: Tensor,
+        explained: Tensor,
+        baseline: Tensor | None = None,
+        multiplies_by_inputs: bool = True,
+    ) -> None:
         """Take in images (batch, channels, height, width), attributions of that shape, explained (batch,).
 
+        ``multiplies_by_inputs`` says whether attributions are contributions as they stand, or slopes, which need the
+        baseline, of one input's shape.
+
         Raises:
-            ValueError: If inputs are no images, shapes do not fit, or the explained class is none of the model's.
+            ValueError: If inputs are no images, slopes have no baseline, shapes do not fit, or the explained class is
+                none of the model's.
         """
         if inputs.dim() != 4:
             raise ValueError(f"ROAD needs images (batch, channels, height, width), got {tuple(inputs.shape)}")
@@ -177,7 +202,10 @@ class ROAD(PerSample):
             explained,
             noise,
             shares=self.shares,
+            baseline=baseline,
+            multiplies_by_inputs=multiplies_by_inputs,
             on_logits=self.on_logits,
+            seed=self.seed,
             chunk=self.chunk,
         )
         self.add(drops.mean(dim=1))

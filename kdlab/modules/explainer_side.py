@@ -76,9 +76,13 @@ class ExplainerSide:
         self._lag.see(signals["logits"], signals["explainer_logits"])
 
     def numbers(self) -> dict[str, float]:
-        """What the explainer tells about itself, and its lag; a number that there is not yet (NaN) is left out."""
+        """What the explainer tells about itself; a number that there is not yet (NaN) is left out."""
         own = self.explainer.describe() if isinstance(self.explainer, Describes) else {}
-        return {name: value for name, value in (own | self._lag.step()).items() if value == value}
+        return {name: value for name, value in own.items() if value == value}
+
+    def lag(self) -> dict[str, float]:
+        """How far it is behind the student, by its name; asked once a validation."""
+        return self._lag.step()
 
     def state_dict(self) -> dict[str, Any]:
         """The random stream's place, and where the student was, for a checkpoint."""

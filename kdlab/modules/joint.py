@@ -28,9 +28,9 @@ class Joint(Distilled):
     """``L = L_s + lambda * L_e`` with ``L_e = L_i + beta * L_c`` and the explainer's own terms.
 
     ``L_i = KL(p_s || q)`` and ``L_c = sum over classes of (p_s - q)^2``, where q is the explainer's prediction of the
-    student; see ``ExplainerSide``. After each validation the explainer's own numbers are logged as
-    ``val/explainer/<name>``, and ``val/explainer/lag``: how far it is behind the student (see ``Lag``; on the first
-    validation batch, from the second validation on).
+    student; see ``ExplainerSide``. After each validation the numbers that the explainer tells of itself, and of the
+    data that it was trained on, are logged as ``train/explainer/<name>``, and ``val/explainer/lag``: how far it is
+    behind the student (see ``Lag``; on the first validation batch, from the second validation on).
 
     Gradients cross between student and explainer only if ``couple``. Without, the student learns exactly what
     ``Distilled`` would make of it, bit for bit: the explainer sees its detached outputs, has parameter group, clipping
@@ -227,7 +227,8 @@ class Joint(Distilled):
         """Log what the explainer tells about itself, and its lag."""
         if self.explain_weight == 0 or self.trainer.sanity_checking:
             return
-        self.log_dict({f"val/explainer/{name}": value for name, value in self._side.numbers().items()})
+        self.log_dict({f"train/explainer/{name}": value for name, value in self._side.numbers().items()})
+        self.log_dict({f"val/explainer/{name}": value for name, value in self._side.lag().items()})
 
     def refit_batches(self) -> Iterator[Mapping[str, Tensor]]:
         """The training data once more, in batches on this device; the loader in use keeps its place."""

@@ -135,6 +135,49 @@ def check_counts_nan(make: Callable[[], Metric], signals: Signals, name: str) ->
     promise(torch.allclose(metric.compute(), rest.compute(), rtol=1e-5, atol=1e-6), "the NaN reached the mean")
 
 
+def check_order_of_features(make: Callable[[], Metric], signals: Signals, order: Tensor) -> None:
+    """Scores are the same when features are stored in another order; try it with many equal attributions.
+
+    For ``PerSample`` metrics that draw nothing by place. Inputs, attributions, baseline and mask are put into the
+    order, the model and ``attribute`` get them back as they were.
+
+    Args:
+        make: Makes the metric.
+        signals: By name; among them ``attributions``, whose shape is that of every tensor with features.
+        order: (features,), the place of each feature in one sample, flat; for images one that keeps neighbours.
+    """
+    shape = signals["attributions"].shape[1:]
+
+    def put(values: Tensor, places: Tensor) -> Tensor:
+        return values.reshape(-1, shape.numel())[:, places].reshape(values.shape)
+
+    back = order.argsort()
+    moved = {
+        name: put(value, order) if isinstance(value, Tensor) and value.shape[-len(shape) :] == shape else value
+        for name, value in signals.items()
+    }
+    if "model" in signals:
+        moved["model"] = _Reordered(signals["model"], lambda inputs: put(inputs, back))
+    if "attribute" in signals:
+        moved["attribute"] = lambda inputs, target: put(signals["attribute"](put(inputs, back), target), order)
+    here, there = scores(make(), signals), scores(make(), moved)
+    message = f"{type(make()).__name__}: scores {here} become {there} when features are stored in another order"
+    promise(torch.allclose(here, there, rtol=1e-4, atol=1e-5, equal_nan=True), message)
+
+
+class _Reordered(nn.Module):
+    """A model behind a change of its inputs."""
+
+    def __init__(self, model: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self.change = model, change
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the model's logits."""
+        logits: Tensor = self.model(self.change(inputs))
+        return logits
+
+
 def promise(kept: bool, message: str) -> None:
     """Raise AssertionError unless the promise is kept; an ``assert`` would vanish under ``python -O``."""
     if not kept:
@@ -156,7 +199,7 @@ def pick(signals: Signals, rows: Tensor) -> dict[str, Any]:
 
 def update(metric: Metric, signals: Signals) -> None:
     """Hand the metric the signals that it names."""
-    metric.update(**{name: signals[name] for name in inspect.signature(metric.update).parameters})
+    metric.update(**{name: signals[name] for name in inspect.signature(metric.update).parameters if name in signals})
 
 
 def scores(metric: Metric, signals: Signals) -> Tensor:

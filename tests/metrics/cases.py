@@ -175,6 +175,7 @@ def signals_of(shape: tuple[int, ...], batch: int = 7) -> dict[str, Any]:
         "attributions": attribute(inputs, explained),
         "teacher_attributions": normal(batch, *shape),
         "attribute": attribute,
+        "multiplies_by_inputs": attribute.multiplies_by_inputs,
         "mask": normal(batch, *shape) > 0,
     }
 

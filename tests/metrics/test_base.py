@@ -6,7 +6,7 @@ from torchmetrics import MetricCollection
 
 from kdlab.metrics.accuracy import Accuracy
 from kdlab.metrics.agreement import Agreement
-from kdlab.metrics.base import PerSample
+from kdlab.metrics.base import MedianPerSample, PerSample
 
 
 class Given(PerSample):
@@ -23,6 +23,37 @@ def test_the_mean_is_over_samples_and_not_over_batches() -> None:
     metric.update(torch.tensor([1.0, 2.0, 3.0]))
     metric.update(torch.tensor([10.0]))
     assert metric.compute() == 4.0
+
+
+class Middle(MedianPerSample):
+    """Scores that are handed in, by their median."""
+
+    higher_is_better = True
+
+    def update(self, scores: torch.Tensor) -> None:
+        self.add(scores)
+
+
+@pytest.mark.parametrize(
+    ("scores", "median", "mean"),
+    [([3.0, 1.0, 100.0, torch.nan, 2.0], 2.5, 26.5), ([3.0, 1.0, 101.0], 3.0, 35.0), ([4.0], 4.0, 4.0)],
+)
+def test_a_median_is_over_all_samples_and_the_mean_beside_it(scores: list[float], median: float, mean: float) -> None:
+    metric = Middle()
+    for one in scores:
+        metric.update(torch.tensor([one]))
+    assert metric.compute() == median
+    assert metric.mean() == mean
+    metric.reset()
+    metric.update(torch.tensor([7.0]))
+    assert metric.compute() == 7.0
+
+
+def test_a_median_of_nothing_is_nan() -> None:
+    metric = Middle()
+    metric.update(torch.tensor([torch.nan]))
+    assert metric.compute().isnan()
+    assert metric.nan_count == 1
 
 
 def test_nan_is_counted_and_kept_for_the_sample() -> None:

@@ -40,6 +40,13 @@ class ByNeighbours(PerSample):
         self.add((inputs / inputs.max()).sum(dim=1))
 
 
+class TakesTheFirstOfEquals(PerSample):
+    higher_is_better = True
+
+    def update(self, attributions: Tensor) -> None:
+        self.add(attributions.argmax(dim=1).float())
+
+
 class WithoutDirection(PerSample):
     def update(self, inputs: Tensor) -> None:
         self.add(inputs.sum(dim=1))
@@ -137,6 +144,12 @@ def test_a_metric_that_fails_without_gradients_is_found() -> None:
 def test_an_invented_number_is_found() -> None:
     with pytest.raises(AssertionError, match="a sample with a NaN in inputs scores"):
         contract.check_counts_nan(InventsNumbers, SIGNALS, "inputs")
+
+
+def test_a_score_by_where_a_feature_is_stored_is_found() -> None:
+    signals = {"attributions": torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 2.0]])}
+    with pytest.raises(AssertionError, match="when features are stored in another order"):
+        contract.check_order_of_features(TakesTheFirstOfEquals, signals, torch.tensor([1, 0, 2]))
 
 
 def test_scores_of_samples_need_the_base_class() -> None:

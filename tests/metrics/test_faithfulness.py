@@ -1,6 +1,7 @@
 """Metrics that remove or add features, on models whose scores are worked out by hand."""
 
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from kdlab.metrics.interaction_strength import InteractionStrength
 from kdlab.metrics.masking import draw_subsets
 from kdlab.metrics.monotonicity import Monotonicity, MonotonicityCorrelation, MonotonicityFraction
 from kdlab.metrics.numerics import spearman, top_count
-from kdlab.metrics.removal import Removal, order, removal_counts, removal_curve, units_of
+from kdlab.metrics.order import order, units_of
+from kdlab.metrics.removal import Removal, removal_counts, removal_curve
 from tests.metrics.linear import FIRST, ONES, WEIGHTS, ZERO, of, weighted
 
 
@@ -94,10 +96,51 @@ def test_a_baseline_other_than_zero_is_what_features_go_to() -> None:
     torch.testing.assert_close(metric.compute(), torch.tensor((6 / 2 + 9 + 11 + 12 / 2) / 3))
 
 
-def test_ties_go_by_position_and_equal_attributions_say_no_order() -> None:
-    ranks, known, _ = order(torch.tensor([[0.0, 1.0, 0.0], [2.0, 2.0, 2.0]]))
-    assert ranks[0].tolist() == [1, 0, 2]
-    assert known.tolist() == [True, False]
+def test_equal_ones_share_their_place_and_where_all_are_equal_there_is_no_order() -> None:
+    ordered = order(torch.tensor([[0.0, 1.0, 0.0], [2.0, 2.0, 2.0]]))
+    assert ordered.before[0].tolist() == [1, 0, 1]
+    assert ordered.equal[0].tolist() == [2, 1, 2]
+    assert ordered.known.tolist() == [True, False]
+    low, high = ordered.brackets(torch.tensor([0, 1, 2, 3]))
+    assert low[0].tolist() == [0, 1, 1, 3]
+    assert high[0].tolist() == [0, 1, 3, 3]
+
+
+def test_equal_features_go_evenly_by_hand() -> None:
+    # The first goes from 6 to 5; the two others, worth 2 and 3, are equal: 5, half of the way to 0, and 0.
+    curve = removal_curve(weighted(), ONES, torch.tensor([[9.0, 1.0, 1.0]]), FIRST, ZERO, on_logits=True)
+    assert curve.tolist() == [[6.0, 5.0, 2.5, 0.0]]
+
+
+def test_the_curve_of_an_additive_model_is_the_expected_one_over_all_orders() -> None:
+    weights = torch.randn(6)
+    relevance = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 2.0])
+    curves = []
+    for drawn in permutations(range(6)):
+        jitter = torch.tensor(drawn) * 1e-3
+        curves.append(
+            removal_curve(
+                weighted(weights), torch.ones(1, 6), (relevance + jitter)[None], FIRST, torch.zeros(6), on_logits=True
+            )
+        )
+    mean = torch.stack(curves).mean(dim=0)
+    found = removal_curve(weighted(weights), torch.ones(1, 6), relevance[None], FIRST, torch.zeros(6), on_logits=True)
+    torch.testing.assert_close(found, mean, rtol=1e-4, atol=1e-5)
+
+
+def test_equal_features_cost_no_more_forwards_than_one_a_group() -> None:
+    asked: list[int] = []
+
+    def model(rows: Tensor) -> Tensor:
+        asked.append(len(rows))
+        return torch.stack([rows.sum(dim=1), rows[:, 0]], dim=1)
+
+    inputs, half = torch.randn(2, 64), torch.arange(64.0).clamp(min=40).expand(2, 64)
+    for attributions in (torch.randn(2, 64), half):
+        asked.append(0)
+        removal_curve(model, inputs, attributions, FIRST.expand(2), torch.zeros(64), chunk=1000)
+    distinct, tied = asked[1 : asked.index(0, 1)], asked[asked.index(0, 1) :]
+    assert sum(tied) <= sum(distinct)
 
 
 def test_a_patch_goes_as_one_with_all_its_channels() -> None:

@@ -9,7 +9,12 @@ import torch
 from torchmetrics import Metric, MetricCollection
 
 import kdlab.metrics
-from kdlab.metrics.base import PerSample
+from kdlab.metrics.base import MedianPerSample, PerSample, Unmerged
+from kdlab.metrics.explaining import draw_normal
+from kdlab.metrics.faithfulness_correlation import FaithfulnessCorrelation
+from kdlab.metrics.ranking import Ranking
+from kdlab.metrics.removal import Removal
+from kdlab.metrics.road import ROAD
 from kdlab.testing.metrics import check_counts_nan, check_metric, pick, scores, update
 from tests.metrics import cases
 
@@ -51,6 +56,56 @@ def test_an_empty_batch_changes_nothing(name: str) -> None:
     update(metric, pick(signals, torch.arange(0)))
     after = metric.compute()
     assert before.keys() == after.keys() if isinstance(before, dict) else torch.equal(before, after)
+
+
+REMOVING = [name for name in asking("model", "attributions") if name not in asking("attribute")]
+
+
+@pytest.mark.parametrize("name", REMOVING)
+def test_slopes_score_what_slopes_times_the_distance_to_the_baseline_score(name: str) -> None:
+    signals = cases.signals_for(name)
+    signals["baseline"] = 0.3 * torch.ones_like(signals["baseline"])
+    contributions = signals["attributions"] * (signals["inputs"] - signals["baseline"])
+    slopes = scores(cases.METRICS[name](), signals | {"multiplies_by_inputs": False})
+    times = scores(cases.METRICS[name](), signals | {"attributions": contributions, "multiplies_by_inputs": True})
+    torch.testing.assert_close(slopes, times, rtol=1e-3, atol=1e-5, equal_nan=True)
+    untold = {key: value for key, value in signals.items() if key != "multiplies_by_inputs"}
+    if "infidelity" in name:
+        with pytest.raises(TypeError, match="multiplies_by_inputs"):
+            scores(cases.METRICS[name](), untold)
+    else:
+        # Who says nothing hands in contributions.
+        same = scores(cases.METRICS[name](), untold | {"attributions": contributions})
+        torch.testing.assert_close(same, times, rtol=0, atol=0, equal_nan=True)
+
+
+def test_every_metric_that_scores_attributions_by_the_model_is_told_what_they_are() -> None:
+    assert len(REMOVING) > 15
+    assert set(REMOVING) <= set(asking("multiplies_by_inputs"))
+
+
+def test_the_exact_gradient_of_a_net_foretells_what_its_removal_costs() -> None:
+    # The higher the curvature, the less it does; this one is nearly linear.
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(20, 32), torch.nn.Tanh(), torch.nn.Linear(32, 3))
+    with torch.no_grad():
+        model[0].weight.mul_(0.2)
+    inputs, explained = torch.randn(16, 20), torch.zeros(16, dtype=torch.int64)
+    slopes = cases.Gradient(model)(inputs, explained)
+    signals = {"model": model, "inputs": inputs, "attributions": slopes, "explained": explained}
+    found = []
+    for multiplies in (True, False):
+        signals |= {"baseline": torch.zeros(20), "multiplies_by_inputs": multiplies}
+        found.append(float(scores(FaithfulnessCorrelation(), signals).mean()))
+    assert abs(found[0]) < 0.3
+    assert found[1] > 0.95
+
+
+def test_slopes_without_a_baseline_are_refused() -> None:
+    signals = cases.signals_for("road")
+    del signals["baseline"]
+    with pytest.raises(ValueError, match="slopes count times the distance to the baseline, and there is none"):
+        scores(ROAD(), signals)
 
 
 COMPARED = ("inputs", "teacher_attributions", "mask")
@@ -117,8 +172,12 @@ def test_a_constant_model_scores_its_constant_or_nothing(name: str) -> None:
         assert found.isnan().all()
     elif "deletion" in name or name == "insertion":
         torch.testing.assert_close(found, torch.full((7,), 0.0 if "logit" in name else 1 / 3))
+    elif name == "infidelity":
+        # The slopes foretell an effect, and there is none.
+        foretold = signals["attributions"] @ draw_normal(8, torch.Size([9]), 0.1, 0, signals["inputs"]).T
+        torch.testing.assert_close(found, foretold.square().mean(dim=1))
     else:
-        assert not found.isnan().any()
+        torch.testing.assert_close(found, torch.zeros(7))
 
 
 @pytest.mark.parametrize("name", [*cases.ATTRIBUTIONS, *cases.PERTURBATION])
@@ -140,8 +199,11 @@ def test_a_collection_never_takes_one_metric_for_another(name: str) -> None:
     signals = cases.signals_for(name)
     both = MetricCollection({"one": cases.METRICS[name](), "other": cases.METRICS[name]()}, prefix="val/")
     keys = inspect.signature(both["one"].update).parameters
-    both.update(**{key: signals[key] for key in keys})
+    both.update(**{key: signals[key] for key in keys if key in signals})
     assert len(both.compute_groups) == 2
+
+
+SHARED = (Unmerged, PerSample, MedianPerSample, Removal, Ranking)
 
 
 def test_every_metric_of_the_package_is_among_the_cases() -> None:
@@ -152,4 +214,4 @@ def test_every_metric_of_the_package_is_among_the_cases() -> None:
         module = importlib.import_module(f"kdlab.metrics.{found.name}")
         for _, one in inspect.getmembers(module, inspect.isclass):
             if issubclass(one, Metric) and one.__module__ == module.__name__ and not inspect.isabstract(one):
-                assert one in tried or one.__name__ == "Ranking", f"{one.__name__} is in no case"
+                assert one in tried or one in SHARED, f"{one.__name__} is in no case"

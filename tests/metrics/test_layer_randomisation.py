@@ -90,6 +90,33 @@ def test_an_explainer_that_ignores_the_model_survives_everything() -> None:
     assert metric.compute() == {"mean": 1.0, "01_Linear": 1.0}
 
 
+def test_a_fresh_normalisation_has_no_score_of_its_own() -> None:
+    model = nn.Sequential(nn.Linear(30, 16), nn.LayerNorm(16), nn.Tanh(), nn.Linear(16, 2))
+    inputs, target, attribute = torch.randn(8, 30), FIRST.expand(8), Gradient(model)
+    attributions = attribute(inputs, target)
+    alone, cascade = LayerRandomisation(cascade=False), LayerRandomisation()
+    for metric in (alone, cascade):
+        metric.update(model, inputs, attributions, target, attribute)
+    found = alone.compute()
+    assert found["02_1"].isnan()
+    assert found["nan"] == 8
+    torch.testing.assert_close(found["mean"], (found["01_3"] + found["03_0"]) / 2)
+    # Beneath a layer that lost its weights nothing is new: the curve stays where it was.
+    found = cascade.compute()
+    assert "nan" not in found
+    assert found["02_1"] == found["01_3"] != 1.0
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1.0])
+def test_what_has_no_spread_was_not_randomised(value: float) -> None:
+    model = nn.Linear(3, 2)
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, value)
+    inputs, attribute = torch.randn(4, 3), Slopes(multiplies_by_inputs=True)
+    found = randomised_similarity(model, attribute, inputs, attribute(inputs, FIRST), FIRST.expand(4))
+    assert found.isnan().all()
+
+
 def test_scores_that_are_none_are_counted() -> None:
     metric, inputs = LayerRandomisation(), torch.randn(4, 3)
     model = nn.Linear(3, 2)

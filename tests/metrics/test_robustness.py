@@ -83,14 +83,14 @@ def test_infidelity_by_hand() -> None:
 def test_infidelity_of_a_linear_models_own_attribution_is_zero_for_both_kinds(multiplies: bool) -> None:
     inputs, attribute = torch.randn(4, 3), Slopes(multiplies_by_inputs=multiplies)
     metric = Infidelity()
-    metric.update(weighted(), inputs, attribute(inputs, FIRST), FIRST.expand(4), ZERO, attribute)
+    metric.update(weighted(), inputs, attribute(inputs, FIRST), FIRST.expand(4), ZERO, multiplies)
     torch.testing.assert_close(metric.compute(), torch.tensor(0.0), atol=1e-6, rtol=0)
 
 
 def test_infidelity_measures_the_distance_to_the_baseline() -> None:
     inputs, baseline = torch.randn(4, 3), torch.tensor([0.5, -1.0, 2.0])
-    attribute, metric = Slopes(multiplies_by_inputs=True), Infidelity()
-    metric.update(weighted(), inputs, (inputs - baseline) * WEIGHTS, FIRST.expand(4), baseline, attribute)
+    metric = Infidelity()
+    metric.update(weighted(), inputs, (inputs - baseline) * WEIGHTS, FIRST.expand(4), baseline, True)
     torch.testing.assert_close(metric.compute(), torch.tensor(0.0), atol=1e-6, rtol=0)
 
 
@@ -99,9 +99,21 @@ def test_normalised_infidelity_ignores_the_size_of_the_attribution() -> None:
     values = []
     for size in (1.0, 100.0):
         metric = Infidelity(normalised=True)
-        metric.update(model, inputs, size * inputs, FIRST.expand(4), ZERO, Slopes())
+        metric.update(model, inputs, size * inputs, FIRST.expand(4), ZERO, False)
         values.append(metric.compute())
     torch.testing.assert_close(values[0], values[1])
+
+
+def test_infidelity_is_not_that_of_the_one_sample_close_to_the_baseline() -> None:
+    inputs, model = torch.randn(9, 3), of(lambda rows: rows.square() @ WEIGHTS)
+    inputs[0, 0] = 1e-4
+    contributions = inputs.square() * WEIGHTS
+    contributions[0, 0] = 0.01
+    metric = Infidelity()
+    metric.update(model, inputs, contributions, FIRST.expand(9), ZERO, True)
+    assert metric.compute() == metric.latest.sort().values[4]
+    assert metric.mean() > 10 * metric.compute()
+    torch.testing.assert_close(metric.mean(), metric.latest.mean())
 
 
 @pytest.mark.parametrize("arguments", [{"std": 0.0}, {"draws": 0}])
