@@ -14,9 +14,12 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]  # not in __all__
 
 from kdlab.callbacks.evaluate import Evaluate
-from kdlab.callbacks.life import Journal, Life, Scored, exported
 from kdlab.errors import DivergedError, Interrupted, StageError
 from kdlab.job import Job, direction, put
+from kdlab.life.journal import Journal
+from kdlab.life.life import Life
+from kdlab.life.loops import Moments, call_between
+from kdlab.life.scored import Scored, exported
 from kdlab.randomness import address, forked
 from kdlab.stage_folder import StageFolder
 from kdlab.weights import WholeCheckpoints, save_weights
@@ -33,16 +36,16 @@ def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Cal
         evaluate, journal = job.evaluate(module), Journal(folder)
         higher = direction(stage.monitor, evaluate)
         scored = Scored()
-        life = Life(folder, journal, scored, stage.monitor, higher, CHECKPOINT_SECONDS, on_commit)
+        own = job.experiment.callbacks(job.stage)
+        life = Life(folder, journal, scored, stage.monitor, higher, CHECKPOINT_SECONDS, on_commit, own)
         arguments = job.experiment.trainer_arguments(job.stage)
         if arguments.get("max_epochs") == 0:
             save_weights(folder.weights, exported(module))
             untrained = {"epoch": -1, "steps": 0, "seconds": 0.0, "monitor": None, "best": None}
             folder.finish(untrained)
             return
-        trainer = make_trainer(
-            job, [evaluate, scored, *job.experiment.callbacks(job.stage), life, *callbacks], logger=journal, **arguments
-        )
+        trainer = make_trainer(job, [evaluate, scored, *own, life, *callbacks], logger=journal, **arguments)
+        call_between(trainer, Moments(life.before_epoch, life.between_batches))
         before = job.teacher.state_hash() if job.teacher is not None else None
         data = job.arranged_data(module)
         fit(trainer, module, data, folder)

@@ -17,6 +17,7 @@ LAYERS = [
     {"explainers", "soft_labels", "teacher"},
     {"modules", "configuration", "errors", "interruption", "stage_folder", "weights"},
     {"callbacks", "experiment", "fingerprint", "options", "costs", "figures", "maps"},
+    {"life"},
     {"job", "training", "pictures", "scoring", "tracking"},
     {"workshop", "report"},
     {"rehearsal", "progress", "stage_process", "ledger"},

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 import kdlab.run
 import kdlab.training
-from kdlab.callbacks.life import Life
 from kdlab.configuration.errors import ConfigurationError
 from kdlab.errors import Interrupted
 from kdlab.experiment import read
 from kdlab.job import Job
+from kdlab.life.life import Life
 from kdlab.models.mlp import MLP
 from kdlab.options import Options
 from kdlab.rehearsal import rehearse

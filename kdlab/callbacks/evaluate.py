@@ -163,13 +163,14 @@ class Evaluate(lightning.Callback):
     on_test_epoch_end = on_validation_epoch_end
 
     def state_dict(self) -> dict[str, Any]:
-        """Whose turn it is, and the time that was spent."""
-        return {"validations": self._validations, "trained": self._trained, "seconds": self.seconds}
+        """Whose turn it is, the time that was spent, and what was logged last."""
+        turn = {"validations": self._validations, "trained": self._trained, "seconds": self.seconds}
+        return {**turn, "logged": sorted(self._logged)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with them."""
         self._validations, self._trained = state_dict["validations"], state_dict["trained"]
-        self.seconds = state_dict["seconds"]
+        self.seconds, self._logged = state_dict["seconds"], set(state_dict["logged"])
 
     def lacks(self, logged: Mapping[str, float]) -> bool:
         """Whether an epoch in which these were logged was one without explanations."""

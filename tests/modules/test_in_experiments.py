@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 import kdlab.training
-from kdlab.callbacks.life import Life
 from kdlab.configuration.errors import ConfigurationError
 from kdlab.experiment import Experiment, read
+from kdlab.life.life import Life
 from kdlab.options import Options
 from kdlab.rehearsal import rehearse
 from kdlab.run import Outcome, run

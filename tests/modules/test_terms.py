@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdlab.callbacks.life import Life
 from kdlab.data.augment import ShiftFlip
 from kdlab.explainers.input_gradient import InputGradient
 from kdlab.losses.explanations.attributed_part import SufficientPart
@@ -205,9 +204,3 @@ def test_shapes_that_differ_are_said_with_the_term() -> None:
     shorter.network.get_submodule("block2").register_forward_hook(lambda *given: given[2][:8])
     with pytest.raises(ValueError, match="term 'maps': "):
         Distilled(ConvNet(classes=3, width=2), shorter, features).prepare(batch())
-
-
-def test_checkpoints_come_before_the_average_follows() -> None:
-    # Lightning calls callbacks before the module: an average that followed behind the step would miss one on resume.
-    assert Life.on_train_batch_end is not lightning.Callback.on_train_batch_end
-    assert Distilled.on_train_batch_end is lightning.LightningModule.on_train_batch_end

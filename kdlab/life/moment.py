@@ -1,0 +1,152 @@
+"""All that a training needs to go on exactly, and that a Lightning checkpoint leaves out."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+import torch.distributed
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
+from torch.utils.data import DataLoader
+
+from kdlab.callbacks.balance import Balance
+from kdlab.data.loader import ShuffledLoader, place
+from kdlab.modules.distilled import Distilled
+from kdlab.modules.joint import Joint
+from kdlab.modules.supervised import Supervised
+from kdlab.randomness import global_state, restore_global_state
+
+#: What keeps all that it gathers during an epoch in its checkpoint, or gathers nothing; others may not.
+MODULES = (Supervised, Distilled, Joint)
+CALLBACKS = (Balance, EarlyStopping, LearningRateMonitor, WeightAveraging, EMAWeightAveraging)
+
+
+def state_of(trainer: lightning.Trainer) -> dict[str, Any]:
+    """The state in plain types; all ranks must ask for it together, since each draws random numbers of its own."""
+    states: list[Any] = [global_state()]
+    if trainer.world_size > 1:
+        states = [None] * trainer.world_size
+        torch.distributed.all_gather_object(states, global_state())
+    module = trainer.lightning_module
+    return {
+        "random": states,
+        "generators": {name: [g.get_state() for g in found] for name, found in _generators(trainer).items() if found},
+        "metrics": {name: torch.as_tensor(value).detach().cpu() for name, value in trainer.callback_metrics.items()},
+        "should_stop": trainer.should_stop,
+        "frozen": [name for name, parameter in module.named_parameters() if not parameter.requires_grad],
+        "evaluating": [name for name, part in module.named_modules() if not part.training],
+        "reloaded": trainer.fit_loop._last_train_dl_reload_epoch,
+    }
+
+
+def restore(trainer: lightning.Trainer, state: dict[str, Any]) -> None:
+    """Put a training where ``state_of`` found it; called when nothing of the epoch, or of its rest, has begun.
+
+    On another number of devices than before, all ranks draw as the first one did.
+    """
+    module, fit_loop = trainer.lightning_module, trainer.fit_loop
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad = name not in state["frozen"]
+    for name, part in module.named_modules():
+        part.training = name not in state["evaluating"]
+    trainer.callback_metrics.update({n: value.to(module.device) for n, value in state["metrics"].items()})
+    trainer.should_stop = state["should_stop"]
+    fit_loop._last_train_dl_reload_epoch = state["reloaded"]
+    # Lightning hands loaders their state in the middle of an epoch only.
+    if fit_loop._combined_loader is not None:
+        fit_loop._combined_loader._load_state_dicts(fit_loop._combined_loader_states_to_load)
+    _restore_generators(trainer, state["generators"])
+    states = state["random"]
+    restore_global_state(states[place()[0] if len(states) == trainer.world_size else 0])
+
+
+def restart_workers(trainer: lightning.Trainer) -> None:
+    """Let ``persistent_workers`` begin anew with each epoch, as they must where the training is resumed there.
+
+    What their random states have become since the first epoch could be neither saved nor restored.
+    """
+    for loader in loaders(trainer):
+        if isinstance(loader, DataLoader) and loader.persistent_workers:
+            loader._iterator = None
+
+
+def not_before_epochs(trainer: lightning.Trainer) -> str | None:
+    """Why no checkpoint may be made before this epoch, or None.
+
+    Lightning rebuilds the scheduler of a ``StochasticWeightAveraging`` on resume, which changes the learning rate. And
+    loaders that are made anew every few epochs were drawn in an epoch that cannot be repeated from here.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, StochasticWeightAveraging) and trainer.current_epoch > callback.swa_start:
+            return "StochasticWeightAveraging has begun"
+    every = trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
+    if every and not trainer.fit_loop._should_reload_train_dl and _foreign(trainer):
+        return f"loaders are made anew every {every} epochs"
+    return None
+
+
+def only_before_epochs(trainer: lightning.Trainer, callbacks: Sequence[lightning.Callback]) -> str | None:
+    """Why no checkpoint may be made in the middle of an epoch, or None.
+
+    Args:
+        trainer: with its module and loaders.
+        callbacks: those that are not of the runner.
+    """
+    if trainer.world_size > 1:
+        return "several devices agree on a moment there only"
+    foreign = [type(loader).__name__ for loader in _foreign(trainer)]
+    if foreign:
+        return f"{foreign[0]} cannot go on within an epoch as kdlab's loader does"
+    parts = [(trainer.lightning_module, MODULES), *((callback, CALLBACKS) for callback in callbacks)]
+    unknown = [type(part).__name__ for part, known in parts if type(part) not in known]
+    return f"{unknown[0]} may keep more of an epoch than its checkpoint holds" if unknown else None
+
+
+def loaders(trainer: lightning.Trainer) -> Iterator[Any]:
+    """The loaders of training and validation as far as they exist, in a fixed order."""
+    for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop.val_loop):
+        if loop._combined_loader is not None:
+            yield from loop._combined_loader.flattened
+
+
+def _foreign(trainer: lightning.Trainer) -> list[Any]:
+    combined = trainer.fit_loop._combined_loader
+    return [] if combined is None else [one for one in combined.flattened if not isinstance(one, ShuffledLoader)]
+
+
+def _generators(trainer: lightning.Trainer) -> dict[str, list[torch.Generator]]:
+    """What torch's loaders and samplers draw from, each once; without validation's where it has no loaders yet."""
+    fit_loop = trainer.fit_loop
+    combined = {"train": fit_loop._combined_loader, "val": fit_loop.epoch_loop.val_loop._combined_loader}
+    found = {}
+    for name, loader in combined.items():
+        if loader is not None:
+            found[name] = list({id(one): one for part in loader.flattened for one in _generators_of(part)}.values())
+    return found
+
+
+def _generators_of(loader: object) -> Iterator[torch.Generator]:
+    if not isinstance(loader, DataLoader):
+        return
+    batches = getattr(loader.batch_sampler, "sampler", None)
+    for part in (loader, loader.sampler, loader.batch_sampler, batches, loader.dataset):
+        generator = getattr(part, "generator", None)
+        if isinstance(generator, torch.Generator):
+            yield generator
+
+
+def _restore_generators(trainer: lightning.Trainer, kept: dict[str, list[torch.Tensor]]) -> None:
+    if "val" in kept and "val" not in _generators(trainer):
+        trainer.validating = True
+        trainer.fit_loop.epoch_loop.val_loop.setup_data()
+        trainer.training = True
+    found = _generators(trainer)
+    for name, states in kept.items():
+        for generator, state in zip(found[name], states, strict=True):
+            generator.set_state(state)
