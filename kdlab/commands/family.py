@@ -14,8 +14,6 @@ DERIVED = {
     "modules": ("LightningModule", "Combination", "Teacher"),
     "callbacks": ("Callback",),
 }
-#: Where Lightning's own callbacks of the runner stand, which no experiment names.
-RUNNERS = "kdlab.callbacks.life"
 
 
 def members(kind: str, sources: Sequence[ClassSource]) -> list[ClassSource]:
@@ -28,8 +26,6 @@ def members(kind: str, sources: Sequence[ClassSource]) -> list[ClassSource]:
 def _stands_alone(kind: str, source: ClassSource, nodes: dict[str, ast.ClassDef], bases: set[str]) -> bool:
     if kind == "modules" and _asked(source.name, "factor", nodes) is not None:
         return True  # a schedule
-    if source.module == RUNNERS:
-        return False
     if kind in DERIVED:
         return any(base in _ancestors(source.name, nodes) for base in DERIVED[kind])
     if kind == "models":

@@ -83,7 +83,7 @@ def outcome(folder: StageFolder) -> dict[str, Any]:
     assert done is not None
     lines = [json.loads(line) for line in folder.journal.read_text().splitlines()]
     return {
-        "done": {name: value for name, value in done.items() if not name.endswith("seconds")},
+        "done": {name: value for name, value in done.items() if name != "files" and not name.endswith("seconds")},
         "journal": [{name: value for name, value in line.items() if name != "time"} for line in lines],
         "weights": load_weights(folder.weights),
     }
