@@ -28,10 +28,12 @@ class AmortisedShapley(Learned):
         ``d * mean over samples, coalitions S and classes of (v(S) - v(none) - sum of phi in S)^2``
 
     with coalitions from the Shapley kernel's size law in complementary pairs, and ``phi`` after additive normalisation
-    (``phi_i + gap / d``, ``gap = v(all) - v(none) - sum phi``), so that values always add up, here and in
-    ``attribute``. ``v(S)`` are the model's logits in eval mode, the other players at the baseline: the model is its
-    own surrogate, which is fair when it was shown masked inputs, and otherwise what any baseline method sees. With
-    ``average`` > 0 a running average of the model is the value function, which moves less.
+    (``phi_i + gap / m``, ``gap = v(all) - v(none) - sum phi``), so that values always add up, here and in
+    ``attribute``. The gap is shared among the m players with a value that differs from the baseline; the others change
+    nothing, and their values are 0 (the dummy axiom). Where none differs, v(all) is v(none). ``v(S)`` are the model's
+    logits in eval mode, the other players at the baseline: the model is its own surrogate, which is fair when it was
+    shown masked inputs, and otherwise what any baseline method sees. With ``average`` > 0 a running average of the
+    model is the value function, which moves less.
 
     Its prediction of the model is ``log_softmax(v(none) + sum phi)`` before normalisation: what it knows without
     asking.
@@ -108,7 +110,7 @@ class AmortisedShapley(Learned):
             self._follow()
         whole, empty = self._value(inputs), self._value(self.baseline[None])
         raw = self._raw(inputs)
-        values = self._normalised(raw, whole - empty)
+        values = self._normalised(raw, whole - empty, self._moved(inputs))
         if self.players == 1:
             # There is no coalition between none and all, and the normalisation is the answer.
             return {"shapley": 0.0 * values.sum()}
@@ -148,7 +150,7 @@ class AmortisedShapley(Learned):
     def _of_class(self, inputs: Tensor, whole: Tensor, explained: Tensor, empty: Tensor) -> Tensor:
         """Return one class's values, the only ones computed, in the inputs' shape."""
         total = (whole - empty).gather(1, explained[:, None])
-        values = self._normalised(self._raw(inputs, explained), total)[:, :, 0]
+        values = self._normalised(self._raw(inputs, explained), total, self._moved(inputs))[:, :, 0]
         return values.index_select(1, self.assignment.flatten()).reshape(inputs.shape) * self.share
 
     def _raw(self, inputs: Tensor, explained: Tensor | None = None) -> Tensor:
@@ -158,14 +160,22 @@ class AmortisedShapley(Learned):
         if explained is not None:
             values = values.gather(2, explained[:, None, None].expand(-1, values.shape[1], 1))
         if self.network is not None:
-            return values
+            return values * self._moved(inputs)
         # An input that stands at the baseline changes nothing, so each is worth a multiple of its way from there.
         worth = (inputs - self.baseline.to(inputs.dtype)).flatten(1)[:, :, None] * values
         empty = worth.new_zeros(worth.shape[0], self.players, worth.shape[2])
         return empty.index_add(1, self.assignment.flatten(), worth)
 
-    def _normalised(self, raw: Tensor, total: Tensor) -> Tensor:
-        return raw + ((total - raw.sum(dim=1)) / self.players)[:, None]
+    def _moved(self, inputs: Tensor) -> Tensor:
+        """Return 1 for players with a value that differs from the baseline, else 0: (batch, players, 1)."""
+        differs = (inputs != self.baseline.to(inputs.dtype)).flatten(1).to(self.share.dtype)
+        count = differs.new_zeros(len(inputs), self.players).index_add(1, self.assignment.flatten(), differs)
+        return (count > 0).to(differs.dtype)[:, :, None]
+
+    @staticmethod
+    def _normalised(raw: Tensor, total: Tensor, moved: Tensor) -> Tensor:
+        gap = (total - raw.sum(dim=1))[:, None]
+        return raw + moved * gap / moved.sum(dim=1, keepdim=True).clamp_min(1.0)
 
     def _value(self, inputs: Tensor) -> Tensor:
         """Return the value function's logits, without gradient."""

@@ -6,10 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdlab.explainers.base import chosen_class
+from kdlab.explainers.base import chosen_class, pieces
 from kdlab.losses.gather import gathered
 from kdlab.metrics.interaction_strength import two_way
 from kdlab.outputs import logits_of
+
+# Samples that the model is asked for at once where nothing tells how many it can take.
+ROWS = 64
 
 
 def first_samples(loader: Iterable[Mapping[str, Any]], count: int) -> Tensor:
@@ -51,7 +54,7 @@ def ranked_pairs(model: nn.Module, inputs: Tensor, candidates: Tensor) -> tuple[
         return logits - logits.mean(dim=1, keepdim=True)
 
     with torch.no_grad():
-        explained = chosen_class(centred(inputs), None)
+        explained = torch.cat([chosen_class(centred(part), None) for part in pieces(inputs, ROWS)])
     pairs = torch.combinations(candidates.sort().values, 2)
     absent = inputs.mean(dim=0).expand_as(inputs)
     contexts = [

@@ -1,13 +1,13 @@
 """A scikit-learn tree of the student, fitted anew as the student moves, read as rules."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from kdlab.data.preparation import Preparation
-from kdlab.explainers.base import Learned, chosen_class, explaining, flattened, predicted_class
+from kdlab.explainers.base import Learned, chosen_class, explaining, flattened, pieces, predicted_class
 from kdlab.explainers.reading import reading
 from kdlab.explainers.tree_picture import Branch, as_figure, as_text, named
 from kdlab.losses.gather import gathered
@@ -90,6 +90,8 @@ class RuleTree(Learned):
         self.noise, self.seed = noise, seed
         self.reading = reading(inputs, feature_names, preparation)
         self.class_names = named(class_names, classes, "class")
+        # Samples that the model is asked for at once: as many as the largest batch of the last refit.
+        self.at_once = 256
         # A leaf is its own child, so that walking on from it changes nothing.
         self.register_buffer("feature", torch.zeros(1, dtype=torch.long))
         self.register_buffer("threshold", torch.zeros(1, dtype=torch.float64))
@@ -140,9 +142,14 @@ class RuleTree(Learned):
                 inputs = batch["inputs"].to(device)
                 samples.append(inputs.clone())
                 outputs.append(self.softened(logits_of(self.model(inputs.clone()))))
+                self.at_once = max(len(part) for part in samples)
             if not samples:
                 raise ValueError("the loader gave no batch to fit the tree on")
             self.learn(*gathered(torch.cat(samples), torch.cat(outputs)))
+
+    def answers_of(self, model: Callable[[Tensor], Any], inputs: Tensor) -> Tensor:
+        """Return a model's logits (samples, classes), asked for no more samples at once than a batch had."""
+        return torch.cat([logits_of(model(part)) for part in pieces(inputs, self.at_once)])
 
     @staticmethod
     def softened(logits: Tensor) -> Tensor:
@@ -183,9 +190,8 @@ class RuleTree(Learned):
         noise = torch.randn(inputs.shape, generator=generator).to(inputs)
         perturbed = inputs + self.noise * inputs.std(dim=0, correction=0) * noise
         agrees = (self(inputs).argmax(dim=1) == probabilities.argmax(dim=1)).double().mean()
-        agrees_perturbed = (
-            (self(perturbed).argmax(dim=1) == logits_of(self.model(perturbed)).argmax(dim=1)).double().mean()
-        )
+        said = self.answers_of(self.model, perturbed).argmax(dim=1)
+        agrees_perturbed = (self(perturbed).argmax(dim=1) == said).double().mean()
         length = (self.path(inputs).diff(dim=1) != 0).sum(dim=1).double().mean()
         same = float(question == self.feature[0].item()) if question is not None else torch.nan
         self.scores = torch.tensor(

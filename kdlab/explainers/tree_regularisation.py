@@ -11,7 +11,6 @@ from kdlab.data.preparation import Preparation
 from kdlab.explainers.length_surrogate import LengthSurrogate
 from kdlab.explainers.rule_tree import RuleTree
 from kdlab.metrics.numerics import spearman
-from kdlab.outputs import logits_of
 from kdlab.randomness import address
 
 # How far copies are moved, in root mean squares of a tensor: nearer ones have much the student's own tree.
@@ -146,7 +145,7 @@ class TreeRegularisation(RuleTree):
             named[name] = vector[first : first + weight.numel()].view_as(weight)
             first += weight.numel()
         with torch.no_grad():
-            logits = logits_of(functional_call(self.model, named, (inputs,)))
+            logits = self.answers_of(lambda part: functional_call(self.model, named, (part,)), inputs)
         tree = self.grown(inputs, self.softened(logits))
         # A sample is asked once by every inner node that it reaches.
         asked = tree.n_node_samples[tree.children_left >= 0].sum()

@@ -219,3 +219,56 @@ def test_arguments_out_of_range_are_refused() -> None:
         KernelShap(dense(), draws=1)
     with pytest.raises(ValueError, match="rows must be positive"):
         ExactShapley(dense(), rows=0)
+
+
+# The dummy axiom: what stands at the baseline changes nothing and is worth nothing
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("groups", [[0, 1, 2, 3, 4, 5], [0, 0, 1, 1, 2, 2]])
+def test_players_at_the_baseline_are_worth_nothing_and_the_others_share_the_gap(groups: list[int], given: bool) -> None:
+    model, players = dense().eval(), len(set(groups))
+    network = nn.Linear(6, 3 * players) if given else None
+    explainer = AmortisedShapley(model, [6], 3, players=Groups(groups), hidden=[8], network=network).eval()
+    baseline = torch.linspace(-1, 1, 6)
+    inputs, target = torch.randn(2**players, 6), torch.arange(2**players) % 3
+    # Every set of players at the baseline once.
+    for row in range(2**players):
+        for value, player in enumerate(groups):
+            if row >> player & 1:
+                inputs[row, value] = baseline[value]
+    explainer.terms(inputs, baseline)
+    with torch.no_grad():
+        values = explainer.attribute(inputs, target)
+        deployed = explainer.deployed()(inputs, model(inputs), target)
+        change = (model(inputs) - model(baseline[None])).gather(1, target[:, None])[:, 0]
+    at_baseline = inputs == baseline
+    assert at_baseline.any(dim=1).sum() == 2**players - 1
+    assert not values[at_baseline].any()
+    assert bool((values[~at_baseline] != 0).all())
+    torch.testing.assert_close(values.sum(dim=1), change, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(deployed, values, rtol=1e-5, atol=1e-6)
+    # All at the baseline: nothing to share, by construction.
+    assert not values[-1].any()
+
+
+def test_the_gap_by_hand() -> None:
+    # v(all) - v(none) = 3 - (-3) = 6 for the difference of the two logits of x1 + x2 + x3 with signs +, -; untrained
+    # values that are all 0 leave a gap of 3 for the first class, and two of three players share it.
+    model = nn.Linear(3, 2, bias=False)
+    explainer = AmortisedShapley(model, [3], 2, network=nn.Linear(3, 6)).eval()
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]]))
+        for weight in explainer.network.parameters() if explainer.network is not None else ():
+            weight.zero_()
+    inputs = torch.tensor([[1.0, 0.0, 2.0], [3.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    values = explainer.attribute(inputs, torch.zeros(3).long())
+    assert values.tolist() == [[1.5, 0.0, 1.5], [3.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+
+
+def test_the_regression_is_of_values_that_keep_the_axiom() -> None:
+    model, inputs = dense().eval(), torch.zeros(5, 6)
+    inputs[:, 0] = torch.randn(5)
+    explainer = AmortisedShapley(model, [6], 3, hidden=[8])
+    # One player alone has all the change, in whatever coalition: nothing is left to learn.
+    assert explainer.terms(inputs, torch.zeros(6))["shapley"].item() == pytest.approx(0.0, abs=1e-9)
