@@ -14,11 +14,16 @@ from captum.attr import Attribution as CaptumMethod
 from captum.attr import (
     Deconvolution,
     DeepLift,
+    FeaturePermutation,
+    GradientShap,
     GuidedBackprop,
     GuidedGradCam,
     LayerAttribution,
+    LayerFeaturePermutation,
+    LayerGradientShap,
     LimeBase,
     NeuronDeconvolution,
+    NeuronGradientShap,
     NeuronGuidedBackprop,
     NoiseTunnel,
     PerturbationAttribution,
@@ -35,6 +40,10 @@ REFUSED = ("return_convergence_delta", "inputs", "target", "self")
 
 # These replace the gradient of nn.ReLU modules, and are plain slopes without a word where there are none.
 GUIDED = (Deconvolution, GuidedBackprop, GuidedGradCam, NeuronDeconvolution, NeuronGuidedBackprop)
+# These draw for the batch as a whole, so that a sample's draws hang on those before it.
+DRAWING = (LimeBase, GradientShap, LayerGradientShap, NeuronGradientShap)
+# These exchange a value with another sample's: nothing of one sample alone, and otherwise its neighbours'.
+PERMUTING = (FeaturePermutation, LayerFeaturePermutation)
 # DeepLift sees modules only; where functional activations or a module used twice escape it, its sum is off by this
 # share.
 INCOMPLETE = 0.02
@@ -45,9 +54,9 @@ class Captum:
 
     captum's results carry no gradient to the weights (LayerGradCam's a partial, wrong one), so they come out
     detached and ``differentiable`` is False. A layer's attributions are summed over its channels and stretched over
-    the inputs' grid. Random methods draw from ``seed`` at every call, Lime and KernelShap for every sample anew, so
-    that a sample's attribution does not depend on its batch; the global random state stays as it is.
-    https://captum.ai/api
+    the inputs' grid. Random methods draw from ``seed``, those that would draw for a whole batch for every sample anew,
+    so that a sample's attribution does not depend on its batch; the global random state stays as it is. Methods that
+    need a batch by definition are refused. https://captum.ai/api
 
     Args:
         model: A classifier with logits (batch, classes).
@@ -63,7 +72,8 @@ class Captum:
     Raises:
         ValueError: If the path leads nowhere, the layer is missing or too much, an argument is unknown, or a method
             that changes ReLUs finds none.
-        TypeError: If the path leads to something that is no method of captum's.
+        TypeError: If the path leads to something that is no method of captum's, or to one that explains no single
+            sample by itself.
         KeyError: If the model has no such layer.
     """
 
@@ -103,7 +113,7 @@ class Captum:
             )
         self.adds_up = isinstance(self.method, DeepLift) and bool(self.method.multiplies_by_inputs) and noise is None
         self.needs_gradient = not isinstance(self.method, PerturbationAttribution)
-        self.sample_by_sample = isinstance(self.method, LimeBase)
+        self.sample_by_sample = noise is not None or isinstance(self.method, DRAWING)
         if noise is not None:
             self.method = NoiseTunnel(self.method)
             self.arguments = {**called, **_known(NoiseTunnel.attribute, noise, "NoiseTunnel")}
@@ -183,6 +193,19 @@ def find_method(method: str | type) -> type[CaptumMethod]:
         raise TypeError(f"{method!r} is no captum method; give a class like captum.attr.IntegratedGradients")
     if issubclass(method, NoiseTunnel):
         raise TypeError("NoiseTunnel wraps a method; name that, and the tunnel's arguments as noise: {nt_samples: 8}")
+    if issubclass(method, PERMUTING):
+        instead = method.__name__.replace("Permutation", "Ablation")
+        raise TypeError(
+            f"{method.__name__} exchanges a value with other samples of the batch, so that what it says of a sample "
+            f"hangs on its neighbours and is 0 for a sample alone; choose {instead}"
+        )
+    # captum's bases declare the method without having it.
+    explains = getattr(method, "attribute", None)
+    if explains is None or "inputs" not in inspect.signature(explains).parameters:
+        raise TypeError(
+            f"{method.__name__} explains no inputs by itself: it is a base of others, or works on texts or loaders; "
+            "choose a method such as IntegratedGradients"
+        )
     return method
 
 

@@ -1,6 +1,7 @@
 """Small transformer encoders for images cut into patches and for series."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +80,18 @@ class Transformer(nn.Module):
         self.blocks = nn.Sequential(*(EncoderBlock(width, heads, dropout) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, classes)
+
+    def tokens(self, shape: Sequence[int]) -> Tensor:
+        """Return the number of the token that stands for each value of one input of this shape, int64.
+
+        Patches are counted along the rows, or along time; all channels belong to one token.
+        """
+        patch, sizes = self.patches.kernel_size[0], shape[1:]
+        number = torch.zeros(*sizes, dtype=torch.int64)
+        for axis, size in enumerate(sizes):
+            along = torch.arange(size) // patch
+            number = number * (size // patch) + along.reshape([-1 if one == axis else 1 for one in range(len(sizes))])
+        return number.expand(*shape)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (batch, classes) of inputs (batch, *shape)."""

@@ -1,5 +1,8 @@
 """Small models of each kind to prove an explainer on."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 
@@ -32,6 +35,10 @@ class Attention(nn.Module):
         layer = nn.TransformerEncoderLayer(8, nhead=2, dim_feedforward=16, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
         self.head = nn.Linear(8, 3)
+
+    def tokens(self, shape: Sequence[int]) -> Tensor:
+        """Return the step of each value of one input."""
+        return torch.arange(shape[0])[:, None].expand(*shape)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (batch, 3)."""

@@ -1,5 +1,7 @@
 """Grad-CAM, CAM and attention rollout, against captum and by hand."""
 
+from collections.abc import Sequence
+
 import captum.attr
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch.autograd import gradcheck
 from kdlab.explainers.attention_rollout import AttentionRollout
 from kdlab.explainers.class_activation_map import ClassActivationMap
 from kdlab.explainers.grad_cam import GradCam
+from kdlab.models.transformer import EncoderBlock, Transformer
 from kdlab.testing.explained import Attention, conv, dense
 
 
@@ -82,6 +85,9 @@ class TwoTokens(nn.Module):
                 assert layer.in_proj_weight is not None
                 layer.in_proj_weight.zero_()
 
+    def tokens(self, shape: Sequence[int]) -> Tensor:
+        return torch.arange(shape[0])[:, None].expand(*shape)
+
     def forward(self, inputs: Tensor) -> Tensor:
         first = inputs + self.first(inputs, inputs, inputs, need_weights=False)[0]
         attended: Tensor = self.second(first, first, first, need_weights=False)[0]
@@ -103,8 +109,97 @@ def test_rollout_sums_to_one_over_tokens() -> None:
     torch.testing.assert_close(relevance[:, :, 0].sum(dim=1), torch.ones(3))
 
 
-def test_rollout_needs_attention_and_fitting_tokens() -> None:
+class Silent(nn.Module):
+    """Says nothing of its tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        attended: Tensor = self.attention(inputs, inputs, inputs)[0].mean(dim=1)
+        return attended
+
+
+class Wrong(Silent):
+    def tokens(self, shape: Sequence[int]) -> Tensor:
+        return torch.arange(shape[0] * shape[1]).reshape(*shape)
+
+
+def test_rollout_needs_attention_and_a_model_that_says_what_its_tokens_stand_for() -> None:
     with pytest.raises(TypeError, match=r"'head' is no nn\.MultiheadAttention"):
         AttentionRollout(Attention(), ["head"])
-    with pytest.raises(ValueError, match="do not fit inputs"):
-        AttentionRollout(Attention(), ["encoder.layers.0.self_attn"], prefix=1).attribute(torch.randn(3, 5, 8))
+    with pytest.raises(TypeError, match=r"Silent does not say .*; give it a method tokens\(shape\)") as raised:
+        AttentionRollout(Silent(), ["attention"])
+    assert "\n" not in str(raised.value)
+    with pytest.raises(ValueError, match=r"Wrong.tokens gives numbers 0 to 39 in shape \(5, 8\) for 5 tokens"):
+        AttentionRollout(Wrong(), ["attention"]).attribute(torch.randn(3, 5, 8))
+    with pytest.raises(ValueError, match="name at least one"):
+        AttentionRollout(Attention(), [])
+
+
+class ClassToken(Attention):
+    """A token in front that no value of the input has, and a last step that no token stands for."""
+
+    def tokens(self, shape: Sequence[int]) -> Tensor:
+        steps = torch.arange(1, shape[0] + 1)
+        steps[-1] = -1
+        return steps[:, None].expand(*shape)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(torch.cat([torch.zeros_like(inputs[:, :1]), inputs[:, :-1]], dim=1))
+
+
+def test_a_class_token_and_values_without_a_token_have_no_place_of_their_own() -> None:
+    names = ["encoder.layers.0.self_attn", "encoder.layers.1.self_attn"]
+    model, inputs = ClassToken(), torch.randn(2, 5, 8)
+    relevance = AttentionRollout(model, names, query=0).attribute(inputs)
+    assert not relevance[:, -1].any()
+    assert bool((relevance[:, :-1] > 0).all())
+    # What is missing is what the class token keeps for itself.
+    assert bool((relevance[:, :, 0].sum(dim=1) < 1).all())
+
+
+SHAPES = [(1, 8, 8), (1, 8, 32), (3, 32, 8), (2, 12, 4), (2, 32), (6, 64), (1, 16)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_transformer_says_which_patch_a_value_lies_in(shape: tuple[int, ...]) -> None:
+    model = Transformer(shape, 3, width=8, depth=1, heads=2).eval()
+    places = model.tokens(shape)
+    assert places.shape == shape
+    assert places.unique().tolist() == list(range(model.places.shape[1]))
+    # The patches themselves, before they are mixed: a value that changes moves the token that it is said to lie in.
+    inputs = torch.randn(1, *shape)
+    with torch.no_grad():
+        before = model.patches(inputs).flatten(2)
+        for value in range(0, inputs[0].numel(), 7):
+            changed = inputs.clone()
+            changed.view(-1)[value] += 1.0
+            moved = (model.patches(changed).flatten(2) != before).any(dim=1)[0].nonzero().flatten()
+            assert moved.tolist() == [int(places.flatten()[value])]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rollout_finds_the_patch_that_attention_looks_at(shape: tuple[int, ...]) -> None:
+    # One patch is bright; keys are the tokens' brightness, so that every query looks there.
+    model = Transformer(shape, 2, width=8, depth=1, heads=1).eval()
+    block = model.blocks[0]
+    assert isinstance(block, EncoderBlock)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        model.patches.weight[0] = 1.0
+        block.norm1.weight.fill_(1.0)
+        assert block.attention.in_proj_weight is not None
+        assert block.attention.in_proj_bias is not None
+        # Queries are constant, keys the first channel.
+        block.attention.in_proj_bias[0] = 20.0
+        block.attention.in_proj_weight[8, 0] = 1.0
+    places = model.tokens(shape)
+    for token in (0, 1, int(places.max())):
+        inputs = (places == token).float()[None]
+        relevance = AttentionRollout(model, ["blocks.0.attention"]).attribute(inputs)
+        assert relevance.shape == inputs.shape
+        best = relevance[0] == relevance.max()
+        assert torch.equal(best, places == token)
