@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     dashboard = add("dashboard", "open optuna-dashboard on a sweep's study")
     dashboard.add_argument("file", type=Path, metavar="FILE", help="the sweep, such as experiments/digits.sweep.yaml")
     _add_study(dashboard)
-    dashboard.add_argument("--port", type=int, default=8080, help="port of the pages (%(default)s)")
+    dashboard.add_argument("--port", type=_port, default=8080, help="port of the pages (%(default)s)")
     dashboard.set_defaults(command=sweeps.dashboard)
 
     listed = add("list", "list the models, losses, explainers, metrics and data sets there are, with their arguments")
@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(command=results.report)
     ui = add("ui", "open MLflow's pages on mlruns")
     _add_mlruns(ui)
-    ui.add_argument("--port", type=int, default=5000, help="port of the pages (%(default)s)")
+    ui.add_argument("--port", type=_port, default=5000, help="port of the pages (%(default)s)")
     ui.set_defaults(command=results.ui)
     return parser
 
@@ -214,7 +214,10 @@ def _add_mlruns(command: argparse.ArgumentParser) -> None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(text.replace(",", " ").split())
+    names = tuple(text.replace(",", " ").split())
+    if not names:
+        raise argparse.ArgumentTypeError(f"expected the name of a stage, got {text!r}; leave it out for all stages")
+    return names
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -236,6 +239,12 @@ def _part(text: str) -> float:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"a trial trains on one GPU or a part of it, such as 0.25, got {text!r}")
     return value
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
+    return int(text)
 
 
 def _count(text: str) -> int:

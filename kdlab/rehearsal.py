@@ -11,6 +11,7 @@ from kdlab.options import Options
 from kdlab.randomness import address, forked
 from kdlab.stage_folder import StageFolder
 from kdlab.teacher import Teacher
+from kdlab.training import make_trainer
 from kdlab.weights import load_weights
 from kdlab.workshop import Workshop
 
@@ -31,6 +32,7 @@ def rehearse_stages(workshop: Workshop, stages: list[str], balance: bool = False
     lines = []
     for name in stages:
         job, module = rehearsed_job(workshop, name)
+        check_trainer(job)
         untrained = [t for t, at in workshop.teachers_of(name, job.seed) if not workshop.planned(t, at).trained]
         hint = f" (with {', '.join(untrained)} still untrained)" if balance and untrained else ""
         count = sum(p.numel() for p in network_of(module).parameters())
@@ -39,6 +41,14 @@ def rehearse_stages(workshop: Workshop, stages: list[str], balance: bool = False
             with user_errors(f"stage {name!r}"), forked(address(job.seed, "rehearsal")):
                 lines += _balance(job, module)
     return lines
+
+
+def check_trainer(job: Job) -> None:
+    """Let Lightning refuse the stage's settings before anything trains."""
+    arguments = job.experiment.trainer_arguments(job.stage)
+    # These two would be set for the whole process, and all that they may be was checked when the file was read.
+    settings = {name: value for name, value in arguments.items() if name not in ("deterministic", "benchmark")}
+    make_trainer(job, [], logger=False, devices=1, strategy="auto", **settings)
 
 
 def _balance(job: Job, module: Supervised) -> list[str]:

@@ -9,10 +9,14 @@ import yaml
 
 from kdlab.__main__ import main
 from kdlab.commands import experiments
+from kdlab.commands.family import members
 from kdlab.commands.plans import lines
 from kdlab.configuration.errors import ConfigurationError
-from kdlab.experiment import Experiment
+from kdlab.configuration.sources import classes_of
+from kdlab.errors import StageError
+from kdlab.experiment import Experiment, read, read_outline
 from kdlab.options import Options
+from kdlab.run import run
 from kdlab.stage_folder import StageFolder
 from tests.configuration.examples import write
 
@@ -202,6 +206,7 @@ def test_a_list_names_what_can_stand_alone_and_not_what_serves_it(capsys: pytest
         "Projector",
         "TensorLoader",
         "ResidualBlock",
+        "EncoderBlock",
         "PerSample",
         "Removal",
         "Learned",
@@ -210,3 +215,69 @@ def test_a_list_names_what_can_stand_alone_and_not_what_serves_it(capsys: pytest
         "PairNets",
         "_Fall",
     }
+
+
+def test_a_model_is_listed_whatever_its_arguments_are_called(tmp_path: Path) -> None:
+    code = "from torch import nn\n\n\nclass Block(nn.Module): ...\nclass Deep(nn.Module):\n"
+    code += "    def __init__(self, num_classes): self.b = Block()\nclass Deeper(Deep): ...\nclass Table: ...\n"
+    (tmp_path / "deep.py").write_text(code)
+    listed = members("models", classes_of(tmp_path / "deep.py", "deep", "models"))
+    assert [source.name for source in listed] == ["Deep", "Deeper"]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["run", "FILE", "--only", ""], "argument --only: expected the name of a stage, got ''"),
+        (["run", "FILE", "--only", " , "], "argument --only: expected the name of a stage"),
+        (["run", "FILE", "--fresh", ""], "argument --fresh: expected the name of a stage"),
+        (["ui", "--port", "99999"], "argument --port: expected a port from 1 to 65535, got '99999'"),
+        (["ui", "--port", "0"], "argument --port: expected a port"),
+        (["ui", "--port", "-1"], "argument --port: expected"),
+        (["ui", "--port", "http"], "argument --port: expected a port"),
+        (["dashboard", "FILE", "--port", "65536"], "argument --port: expected a port"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused_in_one_line(
+    command: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(write(tmp_path))
+    with pytest.raises(SystemExit) as stopped:
+        main([file if word == "FILE" else word for word in command])
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert said in printed
+    assert len(printed.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            ("seeds: [0, 1]", f"name: {'n' * 300}\nseeds: [0, 1]"),
+            "name: the name 'nnnnnnnnnnnnnnnnnnnn'… has 300 bytes",
+        ),
+        (("seeds: [0, 1]", f"name: {'ü' * 51}\nseeds: [0, 1]"), "name: the name .* has 102 bytes"),
+        (("  baseline:", f"  {'s' * 300}:"), "the name 'ssssssssssssssssssss'… has 300 bytes"),
+        (("max_epochs: 2", "max_epochs: -1"), "-1 lets 'student' train for ever"),
+    ],
+)
+def test_names_and_lengths_that_could_fail_only_after_training_are_refused_at_reading(
+    change: tuple[str, str], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        read_outline(write(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["max_epochs: -3", "max_epochs: 2, limit_train_batches: -1", "max_epochs: 2, gradient_clip_algorithm: no"],
+)
+def test_what_lightning_refuses_is_said_with_the_stages_name_before_anything_trains(
+    setting: str, tmp_path: Path
+) -> None:
+    changes = [("max_epochs: 2", setting), ("  student:\n", "  student:\n    trainer: {deterministic: false}\n")]
+    experiment = read(write(tmp_path, *changes))
+    with pytest.raises(StageError, match="stage 'teacher': Lightning's Trainer refuses its settings"):
+        run(experiment, Options(mlruns=tmp_path / "mlruns", accelerator="cpu"))
+    assert not list((tmp_path / "mlruns" / "stages").glob("*/*"))

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Sequence
 
-from kdlab.configuration.sources import ClassSource
+from kdlab.configuration.sources import ClassSource, derives_from_module
 from kdlab.signals import VOCABULARY
 
 #: The method by which a family's members are used.
@@ -29,7 +29,7 @@ def _stands_alone(kind: str, source: ClassSource, nodes: dict[str, ast.ClassDef]
     if kind in DERIVED:
         return any(base in _ancestors(source.name, nodes) for base in DERIVED[kind])
     if kind == "models":
-        return any(argument.split(":")[0] == "classes" for argument in source.arguments)
+        return derives_from_module(source.name, nodes) and not _is_part(source)
     names = _asked(source.name, USED_BY[kind], nodes)
     if names is None:
         return "loss: nn.Module" in source.arguments  # it asks for what the loss inside asks for
@@ -60,6 +60,17 @@ def _ancestors(name: str, nodes: dict[str, ast.ClassDef]) -> list[str]:
     for base in _bases(nodes[name]) if name in nodes else ():
         found += [base, *_ancestors(base, nodes)]
     return found
+
+
+def _is_part(source: ClassSource) -> bool:
+    """Whether others in the same file build themselves of this class; to derive from it is not meant."""
+    for node in ast.parse(source.file.read_text(encoding="utf-8")).body:
+        parts: list[ast.stmt] = [node]
+        if isinstance(node, ast.ClassDef):
+            parts = [] if node.name == source.name else node.body
+        if any(isinstance(name, ast.Name) and name.id == source.name for part in parts for name in ast.walk(part)):
+            return True
+    return False
 
 
 def _bases(node: ast.ClassDef) -> list[str]:

@@ -53,6 +53,10 @@ def check_form(document: Document) -> Outline:
                 ("stages", name),
                 f"nothing says how long {name!r} trains{near}; set max_epochs in trainer, at the top or in the stage",
             )
+        if trainer.get("max_epochs") == -1 and trainer.get("max_steps", -1) == -1 and trainer.get("max_time") is None:
+            raise document.error(
+                ("stages", name, "trainer", "max_epochs"), f"-1 lets {name!r} train for ever; say how many epochs"
+            )
     _check_names(content, document, ())
     return outlined
 

@@ -1,5 +1,6 @@
 """``student.alpha=0.3``: from a short dotted name to the one place in the file that it means."""
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,15 +131,27 @@ def _meant(override: Override, nodes: Mapping[Keys, Any]) -> Keys:
         )
     names = {short(keys): keys for keys in starting if keys[-1] not in LEVELS}
     ends = [name for name, keys in names.items() if keys[-1] == tokens[-1]]
-    near = ends or nearest(override.name, names, 3) or _ends_like(tokens, names)
+    near = ends or _alike(override.name, [*_aliased(tokens[0], starting), *names])
     hint = f"did you mean {' or '.join(near[:3])}?" if near else f"there is {listing(names)}"
     raise ConfigurationError(f"{override.origin}: {override.name!r} names nothing in this experiment; {hint}")
 
 
-def _ends_like(tokens: Keys, names: Mapping[str, Keys]) -> list[str]:
-    """Names whose last word looks like the last word asked for."""
-    words = nearest(tokens[-1], {keys[-1] for keys in names.values()}, 3)
-    return [name for word in words for name, keys in names.items() if keys[-1] == word]
+def _aliased(stage: str, starting: Sequence[Keys]) -> list[str]:
+    """The short names that mean one place of a stage."""
+    counts = {alias: sum(_matches(keys[2:], pattern) for keys in starting) for alias, pattern in ALIASES.items()}
+    return [f"{stage}.{alias}" for alias, count in counts.items() if count == 1]
+
+
+def _alike(name: str, known: Sequence[str]) -> list[str]:
+    """Names that look like this one, as a whole and in the last word, best first; only those about as good as it."""
+
+    def ratio(one: str, other: str) -> float:
+        return difflib.SequenceMatcher(None, one.lower(), other.lower()).ratio()
+
+    last = name.rpartition(".")[2]
+    scores = {other: (ratio(name, other) + 2 * ratio(last, other.rpartition(".")[2])) / 3 for other in known}
+    best = max(scores.values(), default=0.0)
+    return [other for other in sorted(known, key=lambda other: -scores[other]) if scores[other] >= max(0.6, best - 0.1)]
 
 
 def _paths(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, Any]]:  # noqa: ANN401  any YAML

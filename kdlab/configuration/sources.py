@@ -4,7 +4,7 @@ import ast
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -29,6 +29,10 @@ BASES = {
 FILES = 300
 #: Parameters that only a loss has in its ``forward``.
 LOSS_WORDS = {"logits", "teacher_logits", "preds", "features", "attributions", "target", "explainer_logits"}
+#: Networks of torch that are often imported by their own names.
+_NETWORKS = {"Module", "Sequential", "ModuleList", "ModuleDict"}
+#: Those that compute nothing by themselves.
+_WITHOUT_FORWARD = ("Module", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict")
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,12 @@ def full_names(name: str) -> tuple[str, ...]:
 
 def folder_classes(folder: Path) -> list[ClassSource]:
     """Every public class in a user's folder that looks like a data set, model, loss, explainer or metric."""
+    trees = {file: _tree(file) for file in islice(_own_files(folder), FILES)}
+    known = {name: node for tree in trees.values() for name, node in _nodes(tree).items()}
     found = []
-    for file in islice(_own_files(folder), FILES):
+    for file, tree in trees.items():
         module = ".".join(file.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
-        found += [source for source in classes_of(file, module, None) if source.kind]
+        found += [source for source in _classes_in(tree, file, module, None, known) if source.kind]
     return found
 
 
@@ -107,11 +113,38 @@ def _own_files(folder: Path, depth: int = 3) -> Iterator[Path]:
 
 def classes_of(file: Path, module: str, kind: str | None) -> list[ClassSource]:
     """Public classes of one file, abstract ones and protocols left out; a file that is no valid Python has none."""
+    return _classes_in(_tree(file), file, module, kind, {})
+
+
+def derives_from_module(name: str, nodes: Mapping[str, ast.ClassDef]) -> bool:
+    """Whether a class is a network: one of torch.nn's, or one that builds on it by way of these classes."""
+    return any(base.startswith(("nn.", "torch.nn.")) or base in _NETWORKS for base in _ancestors(name, nodes))
+
+
+def _tree(file: Path) -> ast.Module:
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        return ast.parse(file.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
-        return []
-    nodes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+        return ast.Module([], [])
+
+
+def _nodes(tree: ast.Module) -> dict[str, ast.ClassDef]:
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _ancestors(name: str, nodes: Mapping[str, ast.ClassDef], seen: tuple[str, ...] = ()) -> list[str]:
+    """What a class derives from, as it is written, at any depth as far as these classes tell."""
+    found: list[str] = []
+    for base in nodes[name].bases if name in nodes and name not in seen else ():
+        written = ast.unparse(base).split("[")[0]
+        found += [written, *_ancestors(written.rsplit(".", 1)[-1], nodes, (*seen, name))]
+    return found
+
+
+def _classes_in(
+    tree: ast.Module, file: Path, module: str, kind: str | None, known: Mapping[str, ast.ClassDef]
+) -> list[ClassSource]:
+    nodes = _nodes(tree)
     found = []
     for node in nodes.values():
         bases = [ast.unparse(base).split("[")[0].rsplit(".", 1)[-1] for base in node.bases]
@@ -124,7 +157,7 @@ def classes_of(file: Path, module: str, kind: str | None) -> list[ClassSource]:
                 module,
                 file,
                 node.lineno,
-                kind if kind is not None else _kind(node, bases),
+                kind if kind is not None else _kind(node, {**known, **nodes}),
                 " ".join(summary.split()),
                 tuple(_arguments(node, nodes)),
             )
@@ -160,17 +193,26 @@ def roots(package: str) -> Iterator[Path]:
         yield Path(spec.origin)
 
 
-def _kind(node: ast.ClassDef, bases: Iterable[str]) -> str:
-    """What a class outside the package is, judged by its bases and methods; empty where it is none of these."""
-    for base in bases:
+def _kind(node: ast.ClassDef, nodes: Mapping[str, ast.ClassDef]) -> str:
+    """What a class outside the package is, judged by what it derives from and by methods; empty where it is none."""
+    ancestors = _ancestors(node.name, nodes)
+    short = [base.rsplit(".", 1)[-1] for base in ancestors]
+    for base in short:
         if base in BASES:
             return BASES[base]
-    methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
+    methods = {
+        item.name: item
+        for one in reversed([node, *(nodes[base] for base in short if base in nodes)])
+        for item in one.body
+        if isinstance(item, ast.FunctionDef)
+    }
     if "attribute" in methods:
         return "explainers"
-    if "forward" not in methods:
+    if "forward" in methods:
+        return "losses" if {argument.arg for argument in methods["forward"].args.args} & LOSS_WORDS else "models"
+    if not derives_from_module(node.name, nodes) or set(short) & set(_WITHOUT_FORWARD):
         return ""
-    return "losses" if {argument.arg for argument in methods["forward"].args.args} & LOSS_WORDS else "models"
+    return "losses" if any(base.endswith("Loss") for base in short) else "models"
 
 
 def _arguments(node: ast.ClassDef, siblings: dict[str, ast.ClassDef]) -> Iterator[str]:

@@ -13,6 +13,8 @@ from kdlab.configuration.expected import a_class, count, known_keys, mapping
 TOP = ("name", "seeds", "data", "trainer", "evaluate", "stages", "quick")
 EVALUATE = ("explainer", "metrics", "probe", "every", "maps")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+#: Bytes that a name may have: it becomes part of file names, which end at 255, and of MLflow's keys, which end at 250.
+LONGEST = 100
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def outline(document: Document) -> Outline:
     name = content.get("name", document.path.name.split(".")[0])
     if not isinstance(name, str) or not name.strip() or any(sign in name for sign in "/\\\n"):
         raise document.error(("name",), f"expected a name without slashes, got {name!r}")
+    _check_length(document, ("name",), name)
     return Outline(
         name,
         _seeds(document, content.get("seeds", [0])),
@@ -113,12 +116,19 @@ def check_stage_names(outlined: Outline, names: Iterable[str], asked: str) -> No
             )
 
 
+def _check_length(document: Document, keys: Keys, name: str) -> None:
+    length = len(name.encode())
+    if length > LONGEST:
+        raise document.error(keys, f"the name {name[:20]!r}… has {length} bytes, and files and MLflow take {LONGEST}")
+
+
 def _stage(document: Document, name: str, stage: Any, names: Mapping[str, Any]) -> StageConfig:  # noqa: ANN401  any YAML
     keys: Keys = ("stages", name)
     if not isinstance(name, str) or not NAME.fullmatch(name) or name in (*TOP, "seed"):
         raise document.error(
             keys, f"{name!r} cannot name a stage; take letters, digits, - and _, and none of {listing(TOP)}"
         )
+    _check_length(document, keys, name)
     known_keys(document, keys, mapping(document, keys, stage), STAGE, f"stage {name!r}")
     if "module" not in stage:
         raise document.error(keys, f"stage {name!r} has no module, such as Supervised, Distilled or Joint")

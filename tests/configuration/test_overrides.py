@@ -86,6 +86,9 @@ def test_the_files_quick_overrides_come_first(file: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
+        ("student.temperture=3", "names nothing in this experiment; did you mean student.temperature"),
+        ("student.hiden=[8]", "did you mean student.model.hidden"),
+        ("joint.optmizer=x", "did you mean joint.optimizer"),
         ("student.alhpa=0.3", "'student.alhpa' names nothing in this experiment; did you mean student.alpha"),
         ("studnet.alpha=0.3", "'studnet' is neither a stage nor a top-level key (did you mean student.alpha?)"),
         ("alpha=0.3", "did you mean teacher.alpha or student.alpha or baseline.alpha or joint.alpha?"),

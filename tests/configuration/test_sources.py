@@ -70,3 +70,31 @@ def test_a_module_is_located_without_importing_it(tmp_path: Path) -> None:
     assert locate("json.decoder") is not None
     assert locate("torch.nn.functional") is not None
     assert locate("nowhere.at.all") is None
+
+
+INHERITED = """
+from torch import nn
+from torch.nn import Sequential
+
+class Base(nn.Module):
+    def __init__(self, num_classes): ...
+    def forward(self, inputs): ...
+
+class Chain(nn.Sequential): ...
+class Direct(Sequential): ...
+class Weighted(nn.CrossEntropyLoss): ...
+class Parts(nn.ModuleList): ...
+"""
+
+
+def test_networks_count_whoever_has_their_forward(tmp_path: Path) -> None:
+    (tmp_path / "base.py").write_text(INHERITED)
+    (tmp_path / "net.py").write_text("from base import Base\n\nclass Net(Base):\n    def __init__(self): ...\n")
+    kinds = {source.path: source.kind for source in folder_classes(tmp_path)}
+    assert kinds == {
+        "base.Base": "models",
+        "base.Chain": "models",
+        "base.Direct": "models",
+        "base.Weighted": "losses",
+        "net.Net": "models",
+    }
