@@ -260,6 +260,8 @@ def test_differences_without_spread_have_no_p() -> None:
 def test_holm_by_hand() -> None:
     # sorted 0.01, 0.02, 0.04 times 3, 2, 1 -> 0.03, 0.04, 0.04
     assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    # 0.01 * 2 = 0.02, then 0.011 * 1 = 0.011: a larger p never gets a smaller corrected one
+    assert holm([0.01, 0.011]) == pytest.approx([0.02, 0.02])
     assert holm([]) == []
 
 

@@ -72,6 +72,12 @@ def test_idx_refuses_sizes_that_are_not_there(tmp_path: Path) -> None:
         Idx(folder, train_size=0)
 
 
+def test_image_folder_keeps_a_stratified_part(tmp_path: Path) -> None:
+    data = ImageFolder(str(write_image_folder(tmp_path)), val_fraction=0.25, train_size=30)
+    data.setup()
+    assert data.splits["train"]["target"].bincount().tolist() == [3] * 10
+
+
 def test_image_folder_reads_colours_and_draws_val(tmp_path: Path) -> None:
     data = ImageFolder(str(write_image_folder(tmp_path)), val_fraction=0.25)
     data.setup()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kdlab.data import loader as loader_module
+from kdlab.data.augment import Noise
 from kdlab.data.loader import ShuffledLoader, TensorLoader
 
 SetPlace = Callable[[int, int], None]
@@ -108,6 +109,20 @@ def test_the_epoch_is_read_at_the_first_batch_not_when_the_iterator_is_made() ->
     loader.set_epoch(5)
     late = [batch["index"].tolist() for batch in iterator]
     assert late == indices(loader)
+
+
+def test_augmentation_draws_anew_for_seed_epoch_and_batch() -> None:
+    def inputs(seed: int, epoch: int) -> Tensor:
+        rows = torch.zeros(1, dtype=torch.int64)  # one sample over and over, so that only the draw differs
+        loader = ShuffledLoader({"inputs": torch.zeros(6, 2)}, 2, seed, rows, Noise(1.0))
+        loader.set_epoch(epoch)
+        return torch.stack([batch["inputs"] for batch in loader])
+
+    first = inputs(0, 0)
+    assert torch.equal(first, inputs(0, 0))
+    assert not torch.equal(first, inputs(0, 1))
+    assert not torch.equal(first, inputs(1, 0))
+    assert not torch.equal(first[0], first[1])
 
 
 def test_refuses_the_state_of_other_data() -> None:
