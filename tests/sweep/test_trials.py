@@ -136,7 +136,7 @@ def test_a_trial_is_averaged_over_seeds(tmp_path: Path) -> None:
     study = swept(tmp_path, 1, seeds=[0, 1])
     folders = [StageFolder(tmp_path / "mlruns" / "stages" / name) for name in study.trials[0].user_attrs[STAGES]]
     values = [folder.done["best"] for folder in folders if folder.record["stage"] == "student"]  # type: ignore[index]
-    assert len(values) == 2
+    assert len(set(values)) == 2
     assert study.trials[0].value == pytest.approx(sum(values) / 2)
 
 
