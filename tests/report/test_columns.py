@@ -63,8 +63,8 @@ def test_no_tick_of_the_page_lies_beyond_what_is_possible(tmp_path: Path) -> Non
         for stage in ("baseline", "student"):
             folder = begin_stage(tmp_path, stage, seed, teacher=None if stage == "baseline" else "gone")
             scores = {c.key: abs(accuracy) for c in COLUMNS if c.quality}
-            complete_stage(folder, scores, files=False)
             log_epoch(folder, 3, metrics={"val/accuracy": 1.0, "train/loss": 0.1})
+            complete_stage(folder, scores, files=False)
             folders.append(folder)
     write_execution(tmp_path, folders)
     page = report(tmp_path).html.read_text()

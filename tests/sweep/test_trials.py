@@ -13,6 +13,7 @@ from kdlab.stage_folder import StageFolder
 from kdlab.sweep.best import finalists, write_best
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.leftovers import leftovers
+from kdlab.sweep.measured import Measured
 from kdlab.sweep.page import summary, write_page
 from kdlab.sweep.ranking import front, ranked
 from kdlab.sweep.study import STAGES, feasible, join
@@ -133,9 +134,12 @@ def test_a_broken_constraint_is_recorded_and_never_best(tmp_path: Path) -> None:
 
 
 def test_a_trial_is_averaged_over_seeds(tmp_path: Path) -> None:
-    study = swept(tmp_path, 1, seeds=[0, 1])
+    loss = {"stage": "student", "metric": "val/nll", "direction": "minimize"}
+    study = swept(tmp_path, 1, seeds=[0, 1], objectives={"loss": loss})
     folders = [StageFolder(tmp_path / "mlruns" / "stages" / name) for name in study.trials[0].user_attrs[STAGES]]
-    values = [folder.done["best"] for folder in folders if folder.record["stage"] == "student"]  # type: ignore[index]
+    students = [folder for folder in folders if folder.record["stage"] == "student"]
+    epochs = [(folder.done or {})["epoch"] for folder in students]
+    values = [Measured("student", "val/nll").per_epoch(f)[epoch] for f, epoch in zip(students, epochs, strict=True)]
     assert len(set(values)) == 2
     assert study.trials[0].value == pytest.approx(sum(values) / 2)
 
