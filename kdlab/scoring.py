@@ -59,6 +59,9 @@ def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inpu
     values = costs(model, inputs, explainer, learned_of(module))
     done = job.folder.done or {}
     values["training_seconds"] = float(done.get("seconds", 0.0))
+    if "memory_bytes" in done:
+        # What the training held at most beside what its process held before, validation included.
+        values["training_memory_bytes"] = float(done["memory_bytes"])
     return {f"cost/{name}": value for name, value in values.items()}
 
 

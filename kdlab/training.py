@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]  # not in __all__
 
 from kdlab.callbacks.evaluate import Evaluate
+from kdlab.costs import PeakMemory
 from kdlab.errors import DivergedError, Interrupted, StageError
 from kdlab.job import Job, direction, put
 from kdlab.life.journal import Journal
@@ -48,7 +49,8 @@ def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Cal
         call_between(trainer, Moments(life.before_epoch, life.between_batches))
         before = job.teacher.state_hash() if job.teacher is not None else None
         data = job.arranged_data(module)
-        fit(trainer, module, data, folder)
+        with PeakMemory(trainer.strategy.root_device) as memory:
+            fit(trainer, module, data, folder)
         if job.teacher is not None and job.teacher.state_hash() != before:
             raise StageError(
                 f"stage {job.stage!r} changed its teacher while it trained: a loss or callback writes to it"
@@ -57,7 +59,7 @@ def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Cal
             raise DivergedError(f"{life.monitor} was never a number; the training diverged, lower the learning rate")
         explain_chosen(module, data, trainer, life, journal, evaluate)
         if trainer.is_global_zero:
-            finish(folder, life, trainer, journal, evaluate)
+            finish(folder, life, trainer, journal, evaluate, memory)
 
 
 def fit(trainer: lightning.Trainer, module: lightning.LightningModule, data: Any, folder: StageFolder) -> None:  # noqa: ANN401
@@ -101,7 +103,14 @@ def explain_chosen(
     life.count_time()
 
 
-def finish(folder: StageFolder, life: Life, trainer: lightning.Trainer, journal: Journal, evaluate: Evaluate) -> None:
+def finish(
+    folder: StageFolder,
+    life: Life,
+    trainer: lightning.Trainer,
+    journal: Journal,
+    evaluate: Evaluate,
+    memory: PeakMemory,
+) -> None:
     """Write what outlives the training, in an order in which a kill at any moment leaves a resumable folder."""
     save_weights(folder.weights, life.best_weights())
     folder.commit(journal.size())
@@ -115,6 +124,9 @@ def finish(folder: StageFolder, life: Life, trainer: lightning.Trainer, journal:
         "evaluation_seconds": evaluate.seconds,
         "versions": {"torch": torch.__version__, "lightning": version("lightning")},
     }
+    if memory.bytes is not None:
+        # Of this process, since the stage was begun or last resumed: epochs are alike.
+        done["memory_bytes"] = memory.bytes
     folder.finish(done)
 
 

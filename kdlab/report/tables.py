@@ -20,7 +20,9 @@ COSTS = {
     "cost/explanation_ms": Column("", "Explanation (ms)", "", "", False, 1, 3),
     "cost/explained_ms": Column("", "Prediction and its explainer, one call (ms)", "", "", False, 1, 3),
     "cost/explanation_ratio": Column("", "Its explainer (predictions)", "", "", False, 1, 2),
+    "cost/prediction_memory_bytes": Column("", "Memory of a prediction (MB)", "", "", False, 1e-6, 1),
     "cost/training_seconds": Column("", "Training (s)", "", "", False, 1, 1),
+    "cost/training_memory_bytes": Column("", "Memory of the training (MB)", "", "", False, 1e-6, 1),
 }
 SECONDS = Column("", "Whole stage (s)", "", "", False, 1, 1)
 WHOLE = Column("", "Steps", "", "", False, 1, None)
