@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from kdlab.addresses import shown
 from kdlab.commands import experiments, launching, listing, results, spreading, sweeps
 from kdlab.configuration.errors import ConfigurationError, first_line
 from kdlab.errors import Interrupted
@@ -41,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _refused(error: Exception, debug: bool) -> int:
     if debug:
-        traceback.print_exception(error)
+        print(shown("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     hint = "" if debug or isinstance(error, ConfigurationError) else "  (--debug shows where)"
-    print(f"kdlab: error: {first_line(error)}{hint}", file=sys.stderr)
+    print(f"kdlab: error: {shown(first_line(error))}{hint}", file=sys.stderr)
     return 2
 
 

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "kdlab"
 
 # From the ground up. What stands on one line may import each other, as long as no circle comes of it.
 LAYERS = [
-    {"losses", "metrics", "models", "data", "signals", "capture", "randomness", "files", "outputs"},
+    {"losses", "metrics", "models", "data", "signals", "capture", "randomness", "files", "outputs", "addresses"},
     {"explainers", "soft_labels", "teacher"},
     {"modules", "configuration", "errors", "interruption", "stage_folder", "weights"},
     {"callbacks", "experiment", "fingerprint", "options", "costs", "figures", "maps"},

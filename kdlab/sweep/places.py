@@ -6,8 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from kdlab.addresses import shown
 from kdlab.configuration.errors import ConfigurationError
-from kdlab.tracking.store import without_password
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
@@ -44,7 +44,7 @@ class StudyPlace:
     @property
     def shown(self) -> str:
         """The storage as it may be printed."""
-        return without_password(self.url)
+        return shown(self.url)
 
     def lock(self, name: str) -> FileLock:
         """A lock that all workers of the study see."""

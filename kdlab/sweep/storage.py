@@ -12,6 +12,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
+from kdlab.addresses import shown
 from kdlab.configuration.errors import ConfigurationError, first_line
 from kdlab.interruption import held_back
 from kdlab.sweep.places import StudyPlace
@@ -50,7 +51,7 @@ def open_storage(place: StudyPlace) -> Storage:
         with place.lock("storage"), quiet():
             return _found_or_made(place)
     except (SQLAlchemyError, StorageInternalError, ImportError, ValueError, RuntimeError) as error:
-        reason = first_line(error.__cause__ or error)[:200]
+        reason = shown(first_line(error.__cause__ or error), place.url)[:200]
         raise ConfigurationError(
             f"--storage {place.shown}: cannot be opened ({reason}); expected sqlite:///file.db or "
             "postgresql://user@host/database"

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,11 +42,11 @@ class ExecutionRun:
     Args:
         store: The opened store.
         record: The execution's record, see ``new_record``.
+        change: Puts values in the record and writes it.
     """
 
-    def __init__(self, store: Store, record: Record) -> None:
-        self.store = store
-        self.record = record
+    def __init__(self, store: Store, record: Record, change: Callable[[Mapping[str, object]], None]) -> None:
+        self.store, self.record, self._change = store, record, change
         self.parent = self._open_parent()
         self._senders: dict[str, Sender] = {}
 
@@ -58,6 +58,16 @@ class ExecutionRun:
                 self.store, folder, record["experiment"], record["execution"], self.parent, record["tags"]
             )
         return self._senders[folder.name]
+
+    def tell(self, name: str, status: str | None) -> None:
+        """Send the points of a stage folder, or with a status all that it has; one that was freed has nothing."""
+        folder = self.store.mlruns / "stages" / name
+        if not (folder / "stage.json").exists():
+            return
+        if status is None:
+            self.sender(folder).points(running=True)
+        else:
+            self.sender(folder).everything(status)
 
     def catch_up(self, closing: bool) -> None:
         """Send all that the stage folders have; when closing, also end runs that this execution left running."""
@@ -73,14 +83,21 @@ class ExecutionRun:
                 sender.everything("KILLED" if ended == "FINISHED" else ended)
 
     def close(self) -> None:
-        """Give the parent its summary and its status."""
+        """Give the parent its summary and its status.
+
+        What is sent, and of which time, is on disk before: sent again after a kill it is the same, and MLflow keeps it
+        once.
+        """
         from mlflow.entities import Param, RunTag
 
         client, record = self.store.client, self.record
-        execution = read_execution(self.store.mlruns, record["execution"])
-        ended = record["finished"] or int(time.time() * 1000)
-        if execution is not None:
-            log_metrics(self.store, self.parent, metrics_of(stage_means(execution), ended, 0))
+        decided: Record = {"finished": record["finished"] or int(time.time() * 1000)}
+        if record["means"] is None:
+            execution = read_execution(self.store.mlruns, record["execution"])
+            decided["means"] = {} if execution is None else stage_means(execution)
+        self._change(decided)
+        ended = record["finished"]
+        log_metrics(self.store, self.parent, metrics_of(record["means"], ended, 0))
         text = f"{record['description']}\n\n{self._links()}".strip()
         log_metrics(self.store, self.parent, metrics_of(record["metrics"], ended, 0))
         tags = {"mlflow.note.content": text[:DESCRIPTION], **record["outcome"]}
@@ -124,8 +141,7 @@ class ExecutionRun:
             )
             if not found:
                 client.log_dict(run.info.run_id, record["config"], "config.yaml")
-        record["parents"][self.store.key] = run.info.run_id
-        write_json(record_of(self.store.mlruns, record["execution"]), record)
+        self._change({"parents": {**record["parents"], self.store.key: run.info.run_id}})
         return str(run.info.run_id)
 
 
@@ -153,7 +169,39 @@ def new_record(
         "parameters": {},
         "metrics": {},
         "outcome": {},
+        "means": None,
     }
+
+
+def read_record(mlruns: Path, execution: str, key: str) -> Record | None:
+    """Return the record of an execution; one that is damaged is made anew from what the execution left.
+
+    Args:
+        mlruns: The folder.
+        execution: Its id.
+        key: The store that a record made anew is meant for.
+
+    Returns:
+        None if nothing is known of the execution.
+    """
+    whole = new_record("", execution, key, {}, {})
+    record = {"means": None} | (read_json(record_of(mlruns, execution)) or {})
+    if all(name in record and isinstance(record[name], KINDS.get(name, type(whole[name]))) for name in whole):
+        return record
+    found = read_execution(mlruns, execution)
+    if found is None:
+        return None
+    made = new_record(found.experiment, execution, key, found.record.get("config", {}), {})
+    known = {"status": found.status, "finished": _milliseconds(found.ended), "pid": 0}
+    return made | known | {"started": _milliseconds(found.started) or made["started"]}
+
+
+# Of the values of a record that are not of the kind that a new one has.
+KINDS: dict[str, tuple[type, ...]] = {"finished": (int, type(None)), "means": (dict, type(None))}
+
+
+def _milliseconds(time: float | str | None) -> int | None:
+    return int(time) if isinstance(time, int | float) else None
 
 
 def stage_means(execution: Execution) -> dict[str, float]:
@@ -174,15 +222,21 @@ def abandoned(mlruns: Path, key: str) -> Iterator[list[Record]]:
     try:
         for marker in sorted((mlruns / "tracking").glob("*.open")):
             lock = FileLock(marker, timeout=0)
-            record = read_json(marker.with_suffix(".json"))
-            if record is None or record["uri"] != key or _alive_elsewhere(record, marker):
+            record = read_record(mlruns, marker.stem, key)
+            if record is not None and (record["uri"] != key or _alive_elsewhere(record, marker)):
                 continue
             try:
                 lock.acquire()
             except Timeout:
                 continue
             held.append(lock)
-            records.append(record)
+            if record is None:
+                logger.warning(
+                    "nothing is known of the execution %s but its name, MLflow hears no more of it", marker.stem
+                )
+                marker.unlink(missing_ok=True)
+            else:
+                records.append(record)
         yield records
     finally:
         for lock in held:
@@ -205,13 +259,16 @@ def settle(store: Store) -> None:
 
 
 def _settle(store: Store, record: Record) -> None:
+    def change(values: Mapping[str, object]) -> None:
+        record.update(values)
+        write_json(record_of(store.mlruns, record["execution"]), record)
+
     execution = read_execution(store.mlruns, record["execution"])
     if record["status"] == "RUNNING":
         known = execution.status if execution is not None else "RUNNING"
         record["status"] = "KILLED" if known == "RUNNING" else known
     used = [use.folder.path.name for use in execution.uses] if execution is not None else []
     record["folders"] = list(dict.fromkeys([*record["folders"], *used]))
-    run = ExecutionRun(store, record)
+    run = ExecutionRun(store, record, change)
     run.catch_up(closing=True)
     run.close()
-    write_json(record_of(store.mlruns, record["execution"]), record)

@@ -2,17 +2,15 @@
 
 import os
 import platform
-import re
 import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("kdlab", "torch", "lightning", "torchmetrics", "captum", "mlflow")
+from kdlab.addresses import shown
 
-# Of a database, in an address on the command line.
-PASSWORD = re.compile(r"(://[^:/@\s]+):[^@\s]*@")
+PACKAGES = ("kdlab", "torch", "lightning", "torchmetrics", "captum", "mlflow")
 
 
 def provenance() -> dict[str, str]:
@@ -20,7 +18,7 @@ def provenance() -> dict[str, str]:
     program = Path(sys.argv[0])
     command = ["kdlab" if program.name in ("__main__.py", "kdlab") else program.name, *sys.argv[1:]]
     found = {
-        "command": PASSWORD.sub(r"\1@", shlex.join(command)),
+        "command": shlex.join(shown(word) for word in command),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "version.python": platform.python_version(),
         "commit": _commit(),

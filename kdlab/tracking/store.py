@@ -5,13 +5,15 @@ import os
 import re
 import sqlite3
 import uuid
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, cast
+from urllib.parse import quote
 
 from filelock import FileLock
 
+from kdlab.addresses import store_name
 from kdlab.stage_folder import read_json, write_json
 
 if TYPE_CHECKING:
@@ -38,12 +40,18 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Return what a store that is away, full, locked or too old raises; the HTTP library's errors are OSErrors."""
+    """Return what a store raises that is away, full, locked, too old, misnamed, or that answers nonsense.
+
+    The HTTP library's errors are OSErrors, a missing driver is an ImportError, an address that is none a ValueError.
+    What MLflow makes of an answer that is none of its own can be any of the last.
+    """
     from alembic.util import CommandError
+    from google.protobuf.json_format import Error as AnswerError  # type: ignore[import-untyped]  # it has none
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError
+    known = (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError, ImportError, ValueError)
+    return (*known, AnswerError, TypeError, LookupError, AttributeError)
 
 
 def quiet() -> None:
@@ -69,13 +77,26 @@ def artifacts(mlruns: Path) -> str:
     return root.as_uri() if "%" in str(root) else str(root)
 
 
-def without_password(uri: str) -> str:
-    """Return the address as it may stand in a file."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    user, host = parts.netloc.rsplit("@", 1)
-    return urlunsplit(parts._replace(netloc=f"{user.split(':')[0]}@{host}"))
+class Answering:
+    """MLflow's client, which says after each answer that there was one.
+
+    Args:
+        client: MLflow's.
+        answered: called after each answer.
+    """
+
+    def __init__(self, client: "MlflowClient", answered: Callable[[], None]) -> None:
+        self._client, self._answered = client, answered
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        method = getattr(self._client, name)
+
+        def call(*given: object, **named: object) -> object:
+            found = method(*given, **named)
+            self._answered()
+            return found
+
+        return call
 
 
 class Store:
@@ -84,6 +105,7 @@ class Store:
     Args:
         mlruns: Folder of the database, the artifacts and the stage folders.
         uri: Any MLflow tracking URI; None is ``MLFLOW_TRACKING_URI``, or else the database inside ``mlruns``.
+        answered: Called whenever the store has answered.
 
     Raises:
         One of ``failures()``: If the store cannot be opened.
@@ -91,7 +113,7 @@ class Store:
 
     client: "MlflowClient"
 
-    def __init__(self, mlruns: Path, uri: str | None = None) -> None:
+    def __init__(self, mlruns: Path, uri: str | None = None, answered: Callable[[], None] = lambda: None) -> None:
         quiet()
         from mlflow import MlflowClient
 
@@ -104,7 +126,7 @@ class Store:
             self.home = self._settle_in()
             if self.uri == database(mlruns):
                 make_whole(self.uri, mlruns / "mlflow.db")
-            self.client = MlflowClient(self.uri)
+            self.client = cast("MlflowClient", Answering(MlflowClient(self.uri), answered))
 
     def _settle_in(self) -> str:
         """Return the folder's identity, made at the first start; mend the database if the folder has moved since."""
@@ -142,6 +164,8 @@ class Store:
 
 
 LOCAL = "mlruns/mlflow.db"
+# Without these tables the file is no database of MLflow's.
+NEEDED = {"experiments", "runs", "metrics", "params", "tags", "alembic_version"}
 
 
 def make_whole(uri: str, path: Path) -> None:
@@ -156,10 +180,33 @@ def make_whole(uri: str, path: Path) -> None:
     scratch.replace(path)
 
 
+def damage(mlruns: Path) -> str | None:
+    """Return what is wrong with the database inside ``mlruns`` and what to do, None if it is whole or not there."""
+    path = mlruns / "mlflow.db"
+    if not path.is_file():
+        return None
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, timeout=30)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.OperationalError as error:
+        found = "ok" if "locked" in str(error) else str(error)
+        tables = NEEDED
+    except sqlite3.DatabaseError as error:
+        found, tables = str(error), NEEDED
+    if found == "ok" and tables.issuperset(NEEDED):
+        return None
+    reason = found if found != "ok" else "tables are missing"
+    return (
+        f"MLflow's database {mlruns.name}/mlflow.db is damaged ({' '.join(reason.split())[:80]}); the numbers lie in "
+        f"{mlruns.name}/stages, and kdlab ui --rebuild makes the database anew from them"
+    )
+
+
 def address(mlruns: Path, uri: str | None) -> tuple[str, str]:
     """Return the tracking URI, and the name under which it is remembered: the same wherever the folder is moved."""
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or database(mlruns)
-    return uri, LOCAL if uri == database(mlruns) else without_password(uri)
+    return uri, LOCAL if uri == database(mlruns) else store_name(uri)
 
 
 def move_artifacts(path: Path, old: str, new: str) -> None:

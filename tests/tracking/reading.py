@@ -37,3 +37,18 @@ def tracked(mlruns: Path, execution: str = "run1", experiment: str = "digits", u
     tracker = Tracker(mlruns, experiment, uri)
     tracker.begin(execution, {"name": experiment}, {"commit": "abc"})
     return tracker
+
+
+def sent(tracker: Tracker) -> None:
+    """Wait until nothing is left to send; a healthy store alone comes to that."""
+    thread = tracker._courier._thread
+    if thread is not None:
+        thread.join(120)
+        assert not thread.is_alive()
+
+
+def dies(tracker: Tracker) -> None:
+    """Lift the lock, as the kernel does when a process ends."""
+    sent(tracker)
+    assert tracker._news is not None
+    tracker._news.leave()

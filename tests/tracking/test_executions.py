@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kdlab.tracking.store import without_password
-from kdlab.tracking.tracker import Tracker
 from tests.stage_folders import begin_stage, complete_stage, log_epoch, write_execution
-from tests.tracking.reading import files, history, runs, stage_runs, tracked
+from tests.tracking.reading import dies, files, history, runs, sent, stage_runs, tracked
 
 
 def test_the_parent_carries_means_description_links_and_report(mlruns: Path, tmp_path: Path) -> None:
@@ -103,10 +101,11 @@ def test_what_a_killed_process_left_running_is_closed_at_the_next_start(mlruns: 
     log_epoch(begun, 0)
     killed.sync(begun)
     write_execution(mlruns, [done, begun], status="RUNNING")
+    sent(killed)
     other = tracked(mlruns, "run2")  # the first one is alive still
+    sent(other)
     assert len(runs(mlruns, "attributes.status = 'RUNNING'")) == 3
-    assert killed._alive is not None
-    killed._alive.release()  # as the kernel does when a process ends
+    dies(killed)
     tracked(mlruns, "run3").end()
     assert {run.info.status for run in stage_runs(mlruns)} == {"KILLED"}
     assert {run.info.status for run in stage_runs(mlruns, "teacher")} == {"FINISHED"}
@@ -118,8 +117,7 @@ def test_what_a_killed_process_left_running_is_closed_at_the_next_start(mlruns: 
 
 def test_another_machines_silent_execution_is_left_alone_until_it_is_old(mlruns: Path) -> None:
     killed = tracked(mlruns)
-    assert killed._alive is not None
-    killed._alive.release()
+    dies(killed)
     record = mlruns / "tracking" / "run1.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"host": "elsewhere"}))
     tracked(mlruns, "run2").end()
@@ -137,18 +135,12 @@ def test_a_damaged_folder_of_an_earlier_run_does_not_stop_tracking(
     killed = tracked(mlruns)
     complete_stage(folder)
     killed.sync(folder)
-    assert killed._alive is not None
-    killed._alive.release()
+    dies(killed)
     (folder / "metrics.jsonl").write_text("garbage\n" * 99)
     (folder / "tracking.json").unlink()
-    assert Tracker(mlruns, "digits").begin("run2", {}, {}) is not None
+    sent(tracked(mlruns, "run2"))
     assert "damaged" in caplog.text
-
-
-def test_no_password_is_remembered() -> None:
-    uri = "postgresql://me:secret@host:5432/db"
-    assert without_password(uri) == "postgresql://me@host:5432/db"
-    assert without_password("http://host:5000") == "http://host:5000"
+    assert len(runs(mlruns, "tags.execution = 'run2'")) == 1
 
 
 def test_importing_tracking_does_not_import_mlflow() -> None:
@@ -161,8 +153,8 @@ import sys
 from pathlib import Path
 from kdlab.tracking.tracker import Tracker
 tracker = Tracker(Path(sys.argv[1]), "digits")
-assert tracker.begin(sys.argv[2], {}, {}) is not None
-tracker.end()
+tracker.begin(sys.argv[2], {}, {})
+assert tracker.end()
 """
 
 
@@ -173,6 +165,7 @@ from kdlab.tracking.tracker import Tracker
 tracker = Tracker(Path(sys.argv[1]), "digits")
 tracker.begin("killed", {}, {})
 tracker.sync(Path(sys.argv[2]))
+tracker._courier._thread.join()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

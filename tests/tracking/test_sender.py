@@ -3,7 +3,7 @@ import shutil
 from pathlib import Path
 
 from tests.stage_folders import CREATED, begin_stage, complete_stage, log_epoch, write_execution
-from tests.tracking.reading import client_of, files, history, runs, stage_runs, tracked
+from tests.tracking.reading import client_of, files, history, runs, sent, stage_runs, tracked
 
 
 def test_a_stage_is_one_run_with_its_points_parameters_tests_and_files(mlruns: Path) -> None:
@@ -11,6 +11,7 @@ def test_a_stage_is_one_run_with_its_points_parameters_tests_and_files(mlruns: P
     tracker = tracked(mlruns)
     complete_stage(folder)
     tracker.sync(folder)
+    sent(tracker)
     tracker.finish(folder)
     write_execution(mlruns, [folder])
     tracker.end("FINISHED", "| stage |")
@@ -37,6 +38,7 @@ def test_uncommitted_points_are_not_sent(mlruns: Path) -> None:
     log_epoch(folder, 0)
     log_epoch(folder, 1, commit=False)
     tracker.sync(folder)
+    sent(tracker)
     (run,) = stage_runs(mlruns)
     assert [step for step, _, _ in history(mlruns, run)] == [10]
     assert run.info.status == "RUNNING"
@@ -48,14 +50,17 @@ def test_points_sent_again_after_a_kill_are_not_doubled(mlruns: Path) -> None:
     tracker = tracked(mlruns)
     log_epoch(folder, 0)
     tracker.sync(folder)
+    sent(tracker)
     before = (folder / "tracking.json").read_text()
     log_epoch(folder, 1)
     tracker.sync(folder)
+    sent(tracker)
     (folder / "tracking.json").write_text(before)  # killed between sending and remembering
     tracker.end("KILLED")
     again = tracked(mlruns, "run2")
     log_epoch(folder, 2)
     again.sync(folder)
+    sent(again)
     (run,) = stage_runs(mlruns)
     assert [step for step, _, _ in history(mlruns, run)] == [10, 20, 30]
     again.end("KILLED")
@@ -66,6 +71,7 @@ def test_a_run_that_was_made_but_not_remembered_is_found_again(mlruns: Path) -> 
     tracker = tracked(mlruns)
     log_epoch(folder, 0)
     tracker.sync(folder)
+    sent(tracker)
     (folder / "tracking.json").unlink()
     tracker.end("KILLED")
     assert len(stage_runs(mlruns)) == 1
@@ -77,12 +83,14 @@ def test_a_resumed_stage_continues_its_run(mlruns: Path) -> None:
     first = tracked(mlruns)
     log_epoch(folder, 0)
     first.sync(folder)
+    sent(first)
     first.finish(folder, "FAILED")
     first.end("FAILED")
     assert stage_runs(mlruns)[0].info.status == "FAILED"
     second = tracked(mlruns, "run2")
     log_epoch(folder, 1)
     second.sync(folder)
+    sent(second)
     assert [run.info.status for run in stage_runs(mlruns)] == ["RUNNING"]
     second.end("KILLED")
 
@@ -172,6 +180,7 @@ def test_a_new_evaluation_is_sent_to_the_finished_run(mlruns: Path) -> None:
     tracker = tracked(mlruns)
     tracker.finish(folder)
     record = {"metrics": {"test/accuracy": 0.9, "test/auroc": 0.99}, "time": CREATED + 20_000}
+    sent(tracker)
     (folder / "test-e2.json").write_text(json.dumps(record))
     tracker.finish(folder)
     tracker.end()
@@ -184,6 +193,7 @@ def test_names_that_mlflow_refuses_are_mended(mlruns: Path) -> None:
     tracker = tracked(mlruns)
     log_epoch(folder, 0, metrics={"val/f1[macro]": 0.5})
     tracker.sync(folder)
+    sent(tracker)
     tracker.end("KILLED")
     (run,) = stage_runs(mlruns)
     assert run.data.params == {"layers_0_": "null", "losses": '["a", "b"]'}

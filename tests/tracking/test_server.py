@@ -12,7 +12,7 @@ import pytest
 from kdlab.tracking.server import comparison_link, newest_link, ui
 from kdlab.tracking.store import LOCAL
 from tests.stage_folders import begin_stage, complete_stage, log_epoch, write
-from tests.tracking.reading import files, history, stage_runs, tracked
+from tests.tracking.reading import files, history, sent, stage_runs, tracked
 
 
 def test_the_link_sorts_by_accuracy_so_that_the_runs_lie_flat() -> None:
@@ -79,6 +79,7 @@ def test_points_sent_again_to_a_server_are_not_doubled(served: tuple[Path, str])
     tracker = tracked(mlruns, uri=uri)
     log_epoch(folder, 0)
     tracker.sync(folder)
+    sent(tracker)
     memory = json.loads((folder / "tracking.json").read_text())
     memory[uri]["sent_bytes"] = 0
     (folder / "tracking.json").write_text(json.dumps(memory))
