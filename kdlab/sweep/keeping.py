@@ -13,6 +13,7 @@ from kdlab.stage_folder import StageFolder
 from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.ranking import ranked
 from kdlab.sweep.study import STAGES
+from kdlab.tracking.executions import unsent
 from kdlab.tracking.folders import executions
 
 
@@ -38,7 +39,7 @@ def in_use(place: StudyPlace) -> Iterator[None]:
 
 
 def free_lesser(study: Study, place: StudyPlace, keep: int | None) -> None:
-    """Free the stages of trials that are neither among the best nor running, nor used by anything else."""
+    """Free the stages of trials that are neither among the best nor running, nor used by anything else, nor unsent."""
     if keep is None:
         return
     with in_use(place):
@@ -46,7 +47,7 @@ def free_lesser(study: Study, place: StudyPlace, keep: int | None) -> None:
         best = {trial.number for trial in ranked(study)[:keep]}
         open_ones = [t for t in trials if not t.state.is_finished()]
         kept = _stages([*open_ones, *(t for t in trials if t.number in best)])
-        kept |= referenced(place.mlruns, plain_only=True)
+        kept |= referenced(place.mlruns, plain_only=True) | unsent(place.mlruns)
         # What is not finished may be gone on with by a retry, and is small; `kdlab clean` shows it.
         lesser = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and t.number not in best]
         for name in sorted(_stages(lesser) - kept):

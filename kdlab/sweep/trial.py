@@ -24,8 +24,9 @@ from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.pruning import Divergence, Pruning
 from kdlab.sweep.space import Values
 from kdlab.sweep.study import EXECUTION, REASON, STAGES
+from kdlab.tracking.courier import Courier
 from kdlab.tracking.provenance import provenance
-from kdlab.tracking.tracker import Tracker
+from kdlab.tracking.tracker import Tracker, courier_for
 from kdlab.workshop import Planned, Workshop, plans
 
 #: What a machine says that has no memory left, besides torch's own class.
@@ -53,6 +54,8 @@ class Trials:
     parent: str | None = None
     _before: Workshop | None = None
     _origin: dict[str, str] = field(default_factory=provenance)
+    # One for all trials: a store that is late with one is not waited for again with the next.
+    _courier: Courier | None = None
 
     def values(self, trial: Trial, values: Values) -> list[float]:
         """Train what the trial changes; what it is worth, by objective.
@@ -140,7 +143,8 @@ class Trials:
         if self.parent is not None:
             tags["mlflow.parentRunId"] = self.parent
         ledger.begin()
-        tracker = Tracker(self.options.mlruns, sweep_name(self.sweep))
+        self._courier = self._courier or courier_for(self.options.mlruns)
+        tracker = Tracker(self.options.mlruns, sweep_name(self.sweep), courier=self._courier)
         tracker.begin(ledger.id, ledger.experiment.resolved, tags, f"{self.place.name} trial {trial.number}")
         return tracker
 

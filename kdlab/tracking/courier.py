@@ -121,6 +121,17 @@ class Courier:
             self._warned = True
             logger.warning("%s", text)
 
+    def warn_of_lag(self) -> None:
+        """Say, unless a reason was said, that the store has not everything when the command ends."""
+        self.warn(
+            f"MLflow ({self._where}) has not taken everything in time, the numbers stay in {self.mlruns.name} and "
+            "follow with a later command, such as kdlab run or kdlab ui"
+        )
+
+    @property
+    def _where(self) -> str:
+        return "the database in mlruns" if self.key == LOCAL else shown(self.uri)
+
     def _work(self) -> None:
         """The thread: until there is nothing to tell."""
         while True:
@@ -166,10 +177,9 @@ class Courier:
         if self.key == LOCAL and (damaged := damage(self.mlruns)) is not None:
             return damaged
         reason = " ".join(shown(str(error), self.uri).split())[:160] or type(error).__name__
-        where = "the database in mlruns" if self.key == LOCAL else shown(self.uri)
         return (
-            f"MLflow ({where}) is not reachable, training goes on, the numbers stay in {self.mlruns.name} and follow "
-            f"with a later command: {reason}"
+            f"MLflow ({self._where}) is not reachable, training goes on, the numbers stay in {self.mlruns.name} "
+            f"and follow with a later command: {reason}"
         )
 
     def _answered(self) -> None:

@@ -243,6 +243,12 @@ def abandoned(mlruns: Path, key: str) -> Iterator[list[Record]]:
             lock.release()
 
 
+def unsent(mlruns: Path) -> set[str]:
+    """Fingerprints of the stages of which a store has not everything yet."""
+    records = [read_json(record_of(mlruns, marker.stem)) for marker in (mlruns / "tracking").glob("*.open")]
+    return {str(name) for record in records if record is not None for name in record.get("folders", [])}
+
+
 def _alive_elsewhere(record: Record, marker: Path) -> bool:
     return record["host"] != socket.gethostname() and time.time() - marker.stat().st_mtime < FOREIGN_SILENCE
 

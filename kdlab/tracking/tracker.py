@@ -111,9 +111,7 @@ class Tracker:
             news.end(last)
         told = self._courier.wait(self._begun, last=not self._shared)
         if not told:
-            self._courier.warn(
-                "MLflow lags behind; the next command, such as kdlab run or kdlab ui, brings it up to date"
-            )
+            self._courier.warn_of_lag()
         return told
 
     def link(self, base: str | None = None) -> str | None:
