@@ -92,11 +92,11 @@ FORMS = {
     ),
 }
 UNCHANGED = [
-    "sqlite:////home/me@work/mlruns/mlflow.db",
+    "sqlite:////data/me@work/mlruns/mlflow.db",
     "sqlite:///relative.db",
     "sqlite://",
-    "file:/home/me@work/mlruns",
-    "file:///home/me@work/mlruns",
+    "file:/data/me@work/mlruns",
+    "file:///data/me@work/mlruns",
     "http://host:5000",
     "http://127.0.0.1:5000/path?page=2",
     "http://[::1]:5000",
@@ -107,10 +107,10 @@ UNCHANGED = [
     "postgresql://me@host/db",
     "postgresql://me:@host/db",
     "postgresql://a:1,b:2/db?target_session_attrs=read-write",
-    "/home/me/mlruns",
+    "/data/me/mlruns",
     "journal.log",
     "cannot reach http://host:5000 (refused), write to me@example.org",
-    "nothing of 'digits' has been run in /home/me; run it first",
+    "nothing of 'digits' has been run in /data/me; run it first",
     "",
 ]
 
