@@ -19,6 +19,7 @@ from kdlab.explainers.base import Attribution
 from kdlab.metrics.base import PerSample
 from kdlab.modules.supervised import Supervised
 from kdlab.outputs import logits_of
+from kdlab.randomness import global_state, restore_global_state
 from kdlab.signals import VOCABULARY, Signals, explain_missing
 from kdlab.teacher import Teacher
 
@@ -86,6 +87,7 @@ class Evaluate(lightning.Callback):
         self._trained = 0
         self._logged: set[str] = set()
         self._started = 0.0
+        self._random: dict[str, Any] = {}
 
     def check(self, module: lightning.LightningModule, batch: object) -> None:
         """Refuse before training a metric whose signals this module cannot offer; the message says what it offers."""
@@ -157,6 +159,7 @@ class Evaluate(lightning.Callback):
             values |= self._explain(pl_module, _data_of(trainer), trainer.testing)
         split = "test" if trainer.testing else "val"
         self._log(trainer, pl_module, {f"{split}/{name}": value for name, value in values.items()})
+        restore_global_state(self._random)
         self.seconds += perf_counter() - self._started
 
     on_test_batch_end = on_validation_batch_end
@@ -189,6 +192,8 @@ class Evaluate(lightning.Callback):
 
     def _start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self._started = perf_counter()
+        # Metrics and explainers may draw; what is trained afterwards must not depend on which of them there are.
+        self._random = global_state()
         self._probe.start()
         self._reset(module, self._plain(trainer.testing))
 

@@ -152,3 +152,20 @@ def test_the_teachers_reasons_are_asked_once_a_split() -> None:
     fitted = float(runner.callback_metrics["val/cosine"])
     (validated,) = runner.validate(module, datamodule=MadeUp(classes=3), verbose=False)
     assert validated["val/cosine"] == pytest.approx(fitted, abs=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+def test_what_a_metric_draws_does_not_reach_the_training() -> None:
+    class Drawing(Accuracy):
+        def update(self, logits: Tensor, target: Tensor) -> None:
+            torch.rand(3)
+            super().update(logits, target)
+
+    weights = []
+    for metrics in ({}, {"accuracy": Drawing()}):
+        torch.manual_seed(0)
+        module = Foreign()
+        module.net = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(5, 3))  # type: ignore[assignment]  # a net
+        trainer(Evaluate(metrics), max_epochs=3).fit(module, pairs(), pairs())
+        weights.append(torch.nn.utils.parameters_to_vector(module.parameters()))
+    assert torch.equal(*weights)
