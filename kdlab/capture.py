@@ -87,7 +87,7 @@ class Captured:
         tensor = parts[0] if isinstance(parts, (tuple, list)) and parts else value
         if not isinstance(tensor, Tensor):
             raise TypeError(
-                f"the {kind} of layer {path!r} is {type(tensor).__name__}, not a tensor; capture a layer inside it"
+                f"the {kind} of layer {path!r} is {type(value).__name__}, not a tensor; capture a layer inside it"
             )
         # Tensors made under inference mode have no version to compare, so a copy is what keeps them as they were.
         kept = (tensor.clone(), None) if tensor.is_inference() else (tensor, tensor._version)
