@@ -124,6 +124,9 @@ def explaining(*modules: nn.Module) -> Iterator[bool]:
         if keep_graph:
             # The fused kernels have no second derivative: https://github.com/pytorch/pytorch/issues/116350
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if keep_graph and is_compiled(part for part, _ in modes):
+            # What is compiled has no second derivative either: https://github.com/pytorch/pytorch/issues/91469
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         if recurrent:
             # cuDNN's recurrent layers have no backward in eval mode, and no second one in any.
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
@@ -131,6 +134,11 @@ def explaining(*modules: nn.Module) -> Iterator[bool]:
         for part, _ in modes:
             part.training = False
         yield keep_graph
+
+
+def is_compiled(modules: Iterable[nn.Module]) -> bool:
+    """Return whether ``torch.compile`` has one of these modules, as a wrapper or in place."""
+    return any("_orig_mod" in part._modules or part._compiled_call_impl is not None for part in modules)
 
 
 def _restore(modes: list[tuple[nn.Module, bool]]) -> None:

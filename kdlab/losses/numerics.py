@@ -9,6 +9,9 @@ from torch import Tensor, nn
 Features: TypeAlias = Tensor | Sequence[Tensor]
 """The outputs of several layers, in order; a tensor alone counts as one layer."""
 
+#: A vector no longer than this counts as zero.
+FLOOR = 1e-12
+
 
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Return half precision as float32 and everything else as it is."""
@@ -20,13 +23,21 @@ def full_precision(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
-def length(vectors: Tensor, dim: int = -1, floor: float | Tensor = 1e-12) -> Tensor:
+def length(vectors: Tensor, dim: int = -1, floor: float | Tensor = FLOOR) -> Tensor:
     """Return Euclidean lengths, with ``dim`` kept as 1; a vector no longer than ``floor`` counts as of length 1.
 
     A quotient by it is then about zero for a dead vector, with a gradient of ordinary size instead of 1 / floor.
     """
     square = vectors.square().sum(dim, keepdim=True)
     return torch.where(square > floor**2, square, torch.ones_like(square)).sqrt()
+
+
+def dead(maps: Tensor) -> Tensor:
+    """Return whether each map (batch, ...) says nothing, (batch,): its Euclidean length is no more than 1e-12.
+
+    It is the length below which ``unit`` gives no direction, so a loss of explanations has nothing to compare there.
+    """
+    return at_least_float32(maps).detach().flatten(1).square().sum(1) <= FLOOR**2
 
 
 def unit(vectors: Tensor, dim: int = -1) -> Tensor:

@@ -17,7 +17,9 @@ from kdlab.modules.means import Means
 from kdlab.modules.schedules import Schedule
 from kdlab.modules.supervised import Supervised, Terms
 from kdlab.modules.teacher_maps import dead_maps, frozen_maps
-from kdlab.modules.term import Sized, Term, check_layers, check_term, given
+from kdlab.modules.term import Sized, Term, check_layers, check_names, check_term, given
+from kdlab.modules.untouched import untouched
+from kdlab.randomness import address, forked
 from kdlab.signals import Asked, Signals
 from kdlab.soft_labels import SoftLabels
 from kdlab.teacher import BlackBox, Teacher
@@ -41,7 +43,8 @@ class Distilled(Supervised):
         self_teacher: instead of a teacher, a callable from the student to its running average (``EMA``).
 
     Raises:
-        ValueError: If a weight is negative, or there are a teacher and a self_teacher.
+        ValueError: If a weight is negative, a term's name is taken or impossible, or there are a teacher and a
+            self_teacher.
         KeyError: If a term asks for a signal that a distilled stage does not offer, or for features without layers.
     """
 
@@ -71,6 +74,7 @@ class Distilled(Supervised):
         self.average = None if self_teacher is None else self_teacher(model)
         self.teacher = teacher if self.average is None else self.average
         self.distill = distill if distill is not None else {"soft": Term(SoftTargets())}
+        check_names(self.distill)
         # Losses are submodules, so that their projectors are optimised and checkpointed; the terms are plain data.
         self.losses = nn.ModuleDict({name: term.loss for name, term in self.distill.items()})
         self._alpha_schedule, self._task_schedule = alpha_schedule, task_schedule
@@ -141,10 +145,13 @@ class Distilled(Supervised):
                 )
         sized = [(name, term, term.loss) for name, term in self.distill.items() if isinstance(term.loss, Sized)]
         if sized:
-            with torch.no_grad():
+            networks = [module for name, module in self.named_children() if name != "losses"]
+            with torch.no_grad(), untouched(self.seed, *networks):
                 signals = self.with_layers(self.signals(named))
                 for name, term, loss in sized:
-                    loss.prepare(**given(loss, term.takes, self._of_term(name, term, signals)))
+                    # A seed of its own, so that a further term does not change what another begins with.
+                    with forked(address(self.seed, "parts", name)):
+                        loss.prepare(**given(loss, term.takes, self._of_term(name, term, signals)))
         super().prepare(batch)
 
     def on_fit_start(self) -> None:

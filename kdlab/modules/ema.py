@@ -5,7 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdlab.teacher import Teacher
 
@@ -39,12 +39,12 @@ class EMA(Teacher):
             return
         self.steps = steps
         kept_share = min(self.decay, 1 - 1 / (steps + 1))
-        now = model.state_dict()
-        for name, kept in self.network.state_dict().items():
+        # Of tied weights each is here once, where the state_dict would have them by every name.
+        for kept, now in zip(_tensors(self.network), _tensors(model), strict=True):
             if kept.is_floating_point():
-                kept.lerp_(now[name].detach(), 1 - kept_share)
+                kept.lerp_(now.detach(), 1 - kept_share)
             else:
-                kept.copy_(now[name])
+                kept.copy_(now)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
@@ -54,3 +54,7 @@ class EMA(Teacher):
         """Go on from a ``state_dict``."""
         self.steps = state["steps"]
         self.network.load_state_dict(state["network"])
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]

@@ -115,9 +115,8 @@ class Joint(Distilled):
         self.explainer = explainer(model)
         self._explainer_lr = explainer_lr
         self._explain_schedule = explain_schedule
-        seed = torch.initial_seed() % 2**32
-        self._side = ExplainerSide(self.explainer, beta, couple, seed)
-        self._masks = Masks(masked_share, self.explainer, address(seed, "masks"))
+        self._side = ExplainerSide(self.explainer, beta, couple, self.seed)
+        self._masks = Masks(masked_share, self.explainer, address(self.seed, "masks"))
         self._help = SoftTargets(temperature=1.0)
         if freeze:
             self._freeze()
@@ -191,10 +190,15 @@ class Joint(Distilled):
 
     def prepare(self, batch: object) -> None:
         """Check on one batch what trains: the explainer alone where the student is frozen."""
-        if self.frozen:
-            Supervised.prepare(self, batch)
-        else:
-            super().prepare(batch)
+        side, masks = self._side.state_dict(), self._masks.state_dict()
+        try:
+            if self.frozen:
+                Supervised.prepare(self, batch)
+            else:
+                super().prepare(batch)
+        finally:
+            self._side.load_state_dict(side, self.device)
+            self._masks.load_state_dict(masks)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The student with the parts of its losses, then the explainer."""

@@ -14,8 +14,10 @@ from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
 from kdlab.losses.logits.cross_entropy import CrossEntropy
 from kdlab.modules.means import Means
+from kdlab.modules.task import Task
+from kdlab.modules.untouched import untouched
 from kdlab.outputs import check_logits, logits_of
-from kdlab.signals import Asked, Signals
+from kdlab.signals import Signals
 
 #: The terms of an objective: the weight, which is a number, and the value, which is a scalar tensor.
 Terms = dict[str, tuple[float, Tensor]]
@@ -27,7 +29,8 @@ class Supervised(lightning.LightningModule):
     Args:
         model: any network from inputs (batch, ...) to logits (batch, classes), or to a mapping or dataclass that holds
             them as ``logits``.
-        task: L_p, a loss that names the signals it needs; cross-entropy if left out.
+        task: L_p, a loss that names the signals it needs, or torch's ``CrossEntropyLoss`` or ``MultiMarginLoss`` of the
+            labelled samples; cross-entropy if left out.
         task_weight: w, no unit, >= 0.
         optimizer: a callable from parameter groups, such as a torch optimiser's class with its arguments bound.
         scheduler: a callable from the optimiser; None leaves the learning rate as it is.
@@ -68,7 +71,9 @@ class Supervised(lightning.LightningModule):
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
         self._scheduler_every_step = scheduler_every_step
-        self._ask_task = Asked(self.task.forward)
+        self._ask_task = Task(self.task)
+        # Of what is drawn outside of training, such as the first weights of a loss's parts.
+        self.seed = torch.initial_seed() % 2**32
         self._checked = False
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -107,20 +112,15 @@ class Supervised(lightning.LightningModule):
     def prepare(self, batch: object) -> None:
         """Check on one batch that every term can be computed and reaches what it should train, by connection.
 
-        Losses whose parts are sized by the data make them here, so call it before ``fit`` where there are such.
+        Losses whose parts are sized by the data make them here, so call it before ``fit`` where there are such. All
+        else is left as it was: weights, buffers, modes and random states.
 
         Raises:
             KeyError: If a term asks for a signal that this stage does not offer.
             TypeError: If a term has no gradient path to what it should train.
         """
-        training = [module for module in self.modules() if module.training]
-        self.eval()  # batch statistics must not move
-        try:
-            with torch.enable_grad():
-                self.check_connected(self.terms(self.signals(as_batch(batch)), step=0))
-        finally:
-            for module in training:
-                module.training = True
+        with untouched(self.seed, self), torch.enable_grad():
+            self.check_connected(self.terms(self.signals(as_batch(batch)), step=0))
 
     def check_connected(self, terms: Terms) -> None:
         """Refuse a term that cannot train what it should: a gradient path must exist, whatever its value."""

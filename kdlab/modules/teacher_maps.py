@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.data.base import DataModule
-from kdlab.data.loader import TensorLoader
 from kdlab.explainers.base import Attribution
+from kdlab.losses.numerics import dead
 from kdlab.randomness import address, forked
 from kdlab.soft_labels import SoftLabels, gather
 from kdlab.teacher import Teacher
@@ -22,10 +22,13 @@ def frozen_maps(
         ValueError: If the samples are not numbered one by one.
     """
 
-    def rows() -> list[tuple[Tensor, Tensor]]:
+    def explained_samples() -> list[tuple[Tensor, Tensor]]:
         found = []
-        for batch in TensorLoader(data.splits["train"], data.evaluation_batch_size):
-            batch = {name: value.to(device) for name, value in batch.items()}
+        samples = data.splits["train"]
+        # Every process needs the maps of all samples, so this is no loader, which would give each its share.
+        for first in range(0, len(samples["index"]), data.evaluation_batch_size):
+            rows = slice(first, first + data.evaluation_batch_size)
+            batch = {name: value[rows].to(device) for name, value in samples.items()}
             with torch.no_grad():
                 explained = teacher.logits(batch).argmax(dim=1)
                 maps = teacher.attributions(batch["inputs"], explained, explainer)
@@ -34,16 +37,13 @@ def frozen_maps(
 
     # What an explainer may draw must not shift what the student draws afterwards.
     with forked(address(0, "maps")):
-        table = gather(rows(), len(data.splits["train"]["index"]))
+        table = gather(explained_samples(), len(data.splits["train"]["index"]))
     return SoftLabels(table).to(device)
 
 
 def dead_maps(*maps: Tensor) -> Tensor:
-    """How many samples have a map that is zero everywhere, in any of these maps (batch, ...): a scalar.
+    """How many samples have a map that the losses call dead, in any of these maps (batch, ...): a scalar.
 
     Such a map says nothing: a loss that compares it has no direction to teach.
     """
-    dead = torch.zeros(len(maps[0]), dtype=torch.bool, device=maps[0].device)
-    for one in maps:
-        dead = dead | (one.detach() == 0).flatten(1).all(dim=1)
-    return dead.sum()
+    return torch.stack([dead(one) for one in maps]).any(dim=0).sum()

@@ -1,6 +1,7 @@
 """A term of the distillation loss: a loss, its weight, and where its tensors come from."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -65,6 +66,40 @@ class Term:
     def weight_at(self, epoch: int) -> float:
         """w_k in an epoch."""
         return self.weight if self.schedule is None else self.weight * self.schedule.factor(epoch)
+
+
+#: What a term may be called: it is a submodule's name, a key of the file and a metric's name at once.
+POSSIBLE = re.compile(r"[^\W\d_][\w-]*")
+#: Terms of the modules' own, and the sum of all.
+OWN = frozenset({"task", "loss", "help_back"})
+#: What ``nn.ModuleDict`` has as an attribute, it cannot have as a key.
+TAKEN = frozenset(dir(nn.ModuleDict()))
+#: What is logged of a term beside its value, behind its name.
+BESIDE = ("_weight", "_dead")
+
+
+def check_names(names: Collection[str]) -> None:
+    """Refuse names of distillation terms that stand for something else already, or that nothing can be called.
+
+    Raises:
+        ValueError: With the name and what names are possible.
+    """
+    for name in names:
+        of_another = [name.removesuffix(end) for end in BESIDE if name.removesuffix(end) in set(names) - {name}]
+        if not POSSIBLE.fullmatch(name):
+            why = "is no name"
+        elif name in OWN:
+            why = "is kdlab's own name of a term"
+        elif name in TAKEN:
+            why = "is something that torch.nn.ModuleDict has already"
+        elif of_another:
+            why = f"is how a number of term {of_another[0]!r} is logged"
+        else:
+            continue
+        raise ValueError(
+            f"a term cannot be called {name!r}, which {why}; take a letter, then letters, digits, _ and -, such as "
+            f"soft or hint_2, and none of {', '.join(sorted(OWN))}"
+        )
 
 
 def check_term(name: str, term: Term, asked: Asked) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdlab.models.conv_net import ConvNet
 from kdlab.models.mlp import MLP
@@ -95,3 +95,31 @@ def test_counts_and_the_like_are_taken_over() -> None:
     model.train()(torch.randn(4, 2))
     average.follow(model, 1)
     assert int(average.network.get_buffer("1.num_batches_tracked")) == 1
+
+
+class Tied(nn.Module):
+    """One weight under two names, and a buffer that no state_dict holds."""
+
+    level: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(1, 1, bias=False)
+        self.second = nn.Linear(1, 1, bias=False)
+        self.second.weight = self.first.weight
+        self.register_buffer("level", torch.zeros(1), persistent=False)
+
+
+def test_tied_weights_move_once_a_step() -> None:
+    model = Tied()
+    model.first.weight.data.fill_(0.0)
+    average = EMA(model, decay=0.9)
+    model.first.weight.data.fill_(1.0)
+    model.level.fill_(1.0)
+    average.follow(model, 1)
+    # d = min(0.9, 1 - 1/2) = 1/2, once: 0.5, not 0.75
+    followed = average.network
+    assert isinstance(followed, Tied)
+    assert float(followed.first.weight) == pytest.approx(0.5)
+    assert float(followed.second.weight) == pytest.approx(0.5)
+    assert float(followed.level) == pytest.approx(0.5)

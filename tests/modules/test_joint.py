@@ -110,7 +110,7 @@ def test_the_explainer_is_handed_the_datas_baseline() -> None:
     given = data()
     given.baseline = torch.full((1, 8, 8), 0.25)
     module.baseline = given.baseline
-    module.prepare(batch())
+    module.training_step(batch(), 0)
     assert torch.equal(module.explainer.baseline, given.baseline)
 
 

@@ -185,3 +185,5 @@ def test_modules_can_be_copied_before_training() -> None:
     copied = copy.deepcopy(module)
     assert equal(weights(module.model), weights(copied.model))
     assert not {id(one) for one in module.parameters()} & {id(one) for one in copied.parameters()}
+    fit(copied, epochs=1)
+    assert not equal(weights(copied), weights(module))

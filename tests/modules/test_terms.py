@@ -18,6 +18,7 @@ from kdlab.models.mlp import MLP
 from kdlab.modules.distilled import Distilled
 from kdlab.modules.joint import Joint
 from kdlab.modules.schedules import LinearDecay, LinearWarmUp, Steps
+from kdlab.modules.teacher_maps import dead_maps, frozen_maps
 from kdlab.modules.term import Term
 from kdlab.teacher import BlackBox, Teacher
 from tests.data.made_up import MadeUp
@@ -149,6 +150,24 @@ def test_dead_maps_are_counted_each_epoch() -> None:
     assert logged["train/match_dead"] == dead
     assert "train/soft_dead" not in logged
     assert "train/match_weight" not in logged
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-20, 1e-14, 0.9e-12, 1.1e-12, 1e-8])
+def test_the_counter_calls_dead_what_the_loss_calls_dead(size: float) -> None:
+    teachers = torch.tensor([[1.0, 0.0]])
+    students = torch.tensor([[size, 0.0]])
+    without_direction = float(ExplanationMatch()(students, teachers)) > 0.5
+    assert int(dead_maps(students, teachers)) == int(without_direction)
+    assert int(dead_maps(teachers, students.half() if size == 0 else students)) == int(without_direction)
+
+
+def test_frozen_maps_are_of_all_samples_on_every_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = frozen_maps(teacher(), InputGradient, data(), torch.device("cpu"))
+    monkeypatch.setattr("kdlab.data.loader.place", lambda: (1, 2))
+    beside_another = frozen_maps(teacher(), InputGradient, data(), torch.device("cpu"))
+    index = data().splits["train"]["index"]
+    views = torch.zeros_like(index)
+    assert torch.equal(alone.rows(index, views), beside_another.rows(index, views))
 
 
 def test_counts_of_dead_maps_go_on_after_a_resume(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from kdlab.losses.numerics import at_least_float32
+from kdlab.losses.numerics import at_least_float32, dead
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def soft_part(attributions: Tensor, share: float, sharpness: float) -> Tensor:
     ranked = strengths.sort(dim=1, descending=True).values
     threshold = (ranked[:, kept - 1, None] + ranked[:, min(kept, strengths.shape[1] - 1), None]) / 2
     scale = strengths.mean(1, keepdim=True)
-    part = torch.sigmoid(sharpness * (strengths - threshold) / torch.where(scale > 1e-12, scale, 1.0))
+    part = torch.sigmoid(sharpness * (strengths - threshold) / torch.where(dead(strengths)[:, None], 1.0, scale))
     return part.view(attributions.shape)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from kdlab.losses.numerics import at_least_float32
+from kdlab.losses.numerics import at_least_float32, dead
 
 
 class RightReasons(nn.Module):
@@ -40,4 +40,4 @@ class RightReasons(nn.Module):
         if not self.relative:
             return outside.mean()
         everything = squares.sum(1)
-        return (outside / torch.where(everything > 1e-24, everything, 1.0)).mean()
+        return (outside / torch.where(dead(values), 1.0, everything)).mean()

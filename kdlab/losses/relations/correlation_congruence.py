@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from kdlab.losses.numerics import Features, full_precision, norm, total, unit
-from kdlab.losses.relations.embeddings import embeddings
+from kdlab.losses.numerics import Features, norm, unit
+from kdlab.losses.relations.embeddings import related
 
 
 class Bilinear(nn.Module):
@@ -66,9 +66,9 @@ class CorrelationCongruence(nn.Module):
 
     def forward(self, features: Features, teacher_features: Features) -> Tensor:
         """Return a scalar from layers of shape (batch, ...), whose widths may differ."""
-        values = []
-        for student, teacher in embeddings(features, teacher_features):
-            with full_precision(student):
-                difference = self.kernel(student) - self.kernel(teacher)
-            values.append(norm(difference.flatten(), dim=0) / len(difference) ** 2)
-        return total(values)
+        return related(features, teacher_features, self.distance)
+
+    def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return the value of one pair of embeddings (batch, width)."""
+        difference = self.kernel(student) - self.kernel(teacher)
+        return norm(difference.flatten(), dim=0) / len(difference) ** 2

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from kdlab.losses.numerics import Features, full_precision, length, total
-from kdlab.losses.relations.embeddings import embeddings
+from kdlab.losses.numerics import Features, length
+from kdlab.losses.relations.embeddings import related
 
 
 class PKT(nn.Module):
@@ -29,12 +29,12 @@ class PKT(nn.Module):
 
     def forward(self, features: Features, teacher_features: Features) -> Tensor:
         """Return a scalar from layers of shape (batch, ...), whose widths may differ."""
-        values = []
-        for student, teacher in embeddings(features, teacher_features):
-            with full_precision(student):
-                ours, theirs = self.neighbours(student), self.neighbours(teacher)
-            values.append((theirs * ((theirs + self.epsilon).log() - (ours + self.epsilon).log())).mean())
-        return total(values)
+        return related(features, teacher_features, self.divergence)
+
+    def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return the value of one pair of embeddings (batch, width)."""
+        ours, theirs = self.neighbours(student), self.neighbours(teacher)
+        return (theirs * ((theirs + self.epsilon).log() - (ours + self.epsilon).log())).mean()
 
     def neighbours(self, vectors: Tensor) -> Tensor:
         """Return probabilities (batch, batch), each row of sum 1."""

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from kdlab.losses.numerics import Features, full_precision, total
-from kdlab.losses.relations.embeddings import distances, embeddings, products
+from kdlab.losses.numerics import Features
+from kdlab.losses.relations.embeddings import distances, products, related
 
 
 class RKDAngle(nn.Module):
@@ -33,28 +33,27 @@ class RKDAngle(nn.Module):
 
     def forward(self, features: Features, teacher_features: Features) -> Tensor:
         """Return a scalar from layers of shape (batch, ...), whose widths may differ."""
-        return total([self.angles(student, teacher) for student, teacher in embeddings(features, teacher_features)])
+        return related(features, teacher_features, self.angles)
 
     def angles(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the value of one pair of embeddings (batch, width)."""
-        with full_precision(student):
-            ours, theirs = products(student), products(teacher)
-            apart, teacher_apart = distances(ours), distances(theirs)
-            value = ours.new_zeros(())
-            step = max(1, self.chunk // len(student) ** 2)
-            for start in range(0, len(student), step):
-                rows = slice(start, start + step)
-                part = checkpoint(
-                    huber_of_cosines,
-                    ours,
-                    apart,
-                    theirs,
-                    teacher_apart,
-                    rows,
-                    use_reentrant=False,
-                    preserve_rng_state=False,
-                )
-                value = value + part
+        ours, theirs = products(student), products(teacher)
+        apart, teacher_apart = distances(ours), distances(theirs)
+        value = ours.new_zeros(())
+        step = max(1, self.chunk // len(student) ** 2)
+        for start in range(0, len(student), step):
+            rows = slice(start, start + step)
+            part = checkpoint(
+                huber_of_cosines,
+                ours,
+                apart,
+                theirs,
+                teacher_apart,
+                rows,
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+            value = value + part
         return value / len(student) ** 3
 
 

@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlab.losses.numerics import Features, full_precision, total
-from kdlab.losses.relations.embeddings import distances, embeddings, products
+from kdlab.losses.numerics import Features
+from kdlab.losses.relations.embeddings import distances, products, related
 
 
 class RKDDistance(nn.Module):
@@ -21,11 +21,11 @@ class RKDDistance(nn.Module):
 
     def forward(self, features: Features, teacher_features: Features) -> Tensor:
         """Return a scalar from layers of shape (batch, ...), whose widths may differ."""
-        values = []
-        for student, teacher in embeddings(features, teacher_features):
-            with full_precision(student):
-                values.append(F.smooth_l1_loss(relative_distances(student), relative_distances(teacher)))
-        return total(values)
+        return related(
+            features,
+            teacher_features,
+            lambda student, teacher: F.smooth_l1_loss(relative_distances(student), relative_distances(teacher)),
+        )
 
 
 def relative_distances(vectors: Tensor) -> Tensor:

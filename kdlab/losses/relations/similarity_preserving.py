@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from kdlab.losses.numerics import Features, full_precision, total, unit
-from kdlab.losses.relations.embeddings import embeddings
+from kdlab.losses.numerics import Features, unit
+from kdlab.losses.relations.embeddings import related
 
 
 class SimilarityPreserving(nn.Module):
@@ -19,8 +19,8 @@ class SimilarityPreserving(nn.Module):
 
     def forward(self, features: Features, teacher_features: Features) -> Tensor:
         """Return a scalar from layers of shape (batch, ...), whose widths may differ."""
-        values = []
-        for student, teacher in embeddings(features, teacher_features):
-            with full_precision(student):
-                values.append((unit(student @ student.T) - unit(teacher @ teacher.T)).square().mean())
-        return total(values)
+        return related(
+            features,
+            teacher_features,
+            lambda student, teacher: (unit(student @ student.T) - unit(teacher @ teacher.T)).square().mean(),
+        )

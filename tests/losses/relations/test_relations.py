@@ -162,6 +162,15 @@ class TestCRD:
             assert (old != new).any(1).nonzero().flatten().tolist() == [3, 8]
             torch.testing.assert_close(new.norm(dim=1), torch.ones(10))
 
+    def test_momentum_is_the_share_of_the_old_vector(self) -> None:
+        loss = CRD(samples=2, negatives=1, width=2, momentum=0.75)
+        loss.memory, loss.teacher_memory = torch.tensor([[1.0, 0.0]] * 2), torch.tensor([[0.0, 1.0]] * 2)
+        loss.remember(torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]), torch.tensor([1]))
+        # 3/4 (1, 0) + 1/4 (0, 1) = (3, 1) / 4, of length sqrt(10) / 4
+        moved = torch.tensor([3.0, 1.0]) / math.sqrt(10)
+        torch.testing.assert_close(loss.memory, torch.stack([torch.tensor([1.0, 0.0]), moved]))
+        torch.testing.assert_close(loss.teacher_memory, torch.stack([torch.tensor([0.0, 1.0]), moved.flip(0)]))
+
     def test_evaluation_changes_nothing(self) -> None:
         loss, student, teacher, index = self.prepared()
         before = copy.deepcopy(loss.state_dict())
