@@ -51,7 +51,7 @@ def flat(value: Any) -> Iterator[Tensor]:
 
 
 @contextmanager
-def as_it_was(module: Supervised, but: tuple[str, ...] = ()) -> Iterator[None]:
+def check_stays(module: Supervised, but: tuple[str, ...] = ()) -> Iterator[None]:
     """Weights, buffers, modes, gradients and random states are the same after the block."""
 
     def seen() -> dict[str, list[Tensor]]:
@@ -101,7 +101,7 @@ def test_every_loss_that_sizes_itself_leaves_the_student_as_it_was(loss: nn.Modu
     student = MODELS[model]()
     module = Distilled(student, taught, {"hint": term})
     module.train()
-    with as_it_was(module, but=("losses.",)):
+    with check_stays(module, but=("losses.",)):
         module.prepare(batch())
 
 
@@ -121,7 +121,7 @@ def test_a_joint_module_and_its_random_streams_stay_as_they_were(explainer: str,
     )
     module.train()
     module.baseline = torch.full((1, 8, 8), 0.25)
-    with as_it_was(module):
+    with check_stays(module):
         module.prepare(batch())
     module.prepare(batch())
     # The streams work: a step of training draws from both.
@@ -133,7 +133,7 @@ def test_a_joint_module_and_its_random_streams_stay_as_they_were(explainer: str,
 
 def test_a_student_that_teaches_itself_stays_as_it_was() -> None:
     module = Distilled(MODELS["ConvNet"](), self_teacher=EMA)
-    with as_it_was(module):
+    with check_stays(module):
         module.prepare(batch())
 
 
