@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest.register_assert_rewrite("tests.kills")
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
