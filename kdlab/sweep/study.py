@@ -82,9 +82,9 @@ def join(sweep: Sweep, place: StudyPlace, fingerprints: Mapping[str, str]) -> St
                 f"the study {place.name!r} has trials of another search: {listing(changed)} changed since; "
                 f"give this one a name of its own: --study {place.name}-2"
             )
-        if not trials:
+        if len(trials) < len(sweep.start):  # new, or its maker was killed before all stood in the queue
             for values in sweep.start:
-                study.enqueue_trial(values)
+                study.enqueue_trial(values, skip_if_exists=True)
         return study
 
 
@@ -99,7 +99,7 @@ def _made_or_found(sweep: Sweep, place: StudyPlace, storage: BaseStorage) -> Stu
     except DuplicatedStudyError:
         study = optuna.load_study(study_name=place.name, storage=storage)
     deadline = time.monotonic() + (0.0 if place.own else BEGINNING)
-    while time.monotonic() < deadline and not study.get_trials(deepcopy=False):
+    while time.monotonic() < deadline and len(study.get_trials(deepcopy=False)) < len(sweep.start):
         time.sleep(BEGINNING / 50)
     return study
 

@@ -140,6 +140,20 @@ def test_a_study_whose_maker_died_is_begun_by_the_next(tmp_path: Path, monkeypat
         assert SIGNATURE in found.user_attrs
 
 
+@pytest.mark.parametrize("queued", [0, 1, 2])
+def test_a_start_that_its_maker_was_killed_in_is_queued_to_its_end_and_once(tmp_path: Path, queued: int) -> None:
+    start = [{"temperature": 2.0, "alpha": 0.5}, {"temperature": 2.0, "alpha": 1.5}]
+    sweep, place, options = opened(tmp_path, start=start)
+    fingerprints = check_sweep(sweep, options)
+    study = optuna.create_study(study_name=place.name, storage=open_storage(place))
+    study.set_user_attr(SIGNATURE, json.dumps(signature(sweep, fingerprints)))
+    for values in sweep.start[:queued]:
+        study.enqueue_trial(values)
+    for _ in range(2):
+        trials = join(sweep, place, fingerprints).trials
+        assert [trial.system_attrs["fixed_params"] for trial in trials] == list(sweep.start)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
