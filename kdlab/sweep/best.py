@@ -13,6 +13,7 @@ from kdlab.options import Options
 from kdlab.run import Outcome, run
 from kdlab.stage_folder import write_json
 from kdlab.sweep.definition import ENDING, Sweep
+from kdlab.sweep.numbers import number
 from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.ranking import front, ranked
 from kdlab.sweep.space import Values
@@ -48,7 +49,7 @@ def write_best(sweep: Sweep, study: Study, place: StudyPlace, trial: FrozenTrial
     stem = sweep.path.name.removesuffix(ENDING)
     path = sweep.path.with_name(f"{stem if place.name == sweep.name else place.name}.best.yaml")
     experiment = experiment_of(sweep, trial, f"{place.name}-best")
-    told = ", ".join(f"{o.name} {v:.6g}" for o, v in zip(sweep.objectives, trial.values, strict=True))
+    told = ", ".join(f"{o.name} {number(v, 6)}" for o, v in zip(sweep.objectives, trial.values, strict=True))
     head = [
         f"# The best of {len(study.get_trials(deepcopy=False))} trials of {sweep.path.name}: trial {trial.number}.",
         f"# On validation: {told}. Written by `kdlab sweep`, which overwrites it; rename it to change it.",

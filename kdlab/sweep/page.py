@@ -14,6 +14,7 @@ from kdlab.files import replacing
 from kdlab.report.markup import Markup, element, table
 from kdlab.report.style import STYLE
 from kdlab.sweep.definition import Sweep
+from kdlab.sweep.numbers import number, setting
 from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.ranking import front, ranked
 from kdlab.sweep.storage import quiet
@@ -41,8 +42,8 @@ def summary(sweep: Sweep, study: Study) -> str:
     lines = [_count_line(study)]
     best = ranked(study)[:1]
     for trial in best:
-        values = ", ".join(f"{o.name} {v:.6g}" for o, v in zip(sweep.objectives, trial.values, strict=True))
-        settings = ", ".join(f"`{name}` = {_short(value)}" for name, value in trial.params.items())
+        values = ", ".join(f"{o.name} {number(v, 6)}" for o, v in zip(sweep.objectives, trial.values, strict=True))
+        settings = ", ".join(f"`{name}` = {setting(value)}" for name, value in trial.params.items())
         word = "Best" if len(sweep.objectives) == 1 else "Chosen trade-off"
         lines.append(f"{word}: trial {trial.number}, {values}, with {settings}.")
     return "\n\n".join(lines)
@@ -89,8 +90,8 @@ def _tables(sweep: Sweep, study: Study) -> Iterator[Markup]:
     rows = []
     for trial in best[:ROWS]:
         cells = [f"{trial.number}{' (front)' if several and trial.number in on_front else ''}"]
-        cells += [f"{value:.6g}" for value in trial.values]
-        cells += [_short(trial.params.get(name, "")) for name in names]
+        cells += [number(value, 6) for value in trial.values]
+        cells += [setting(trial.params.get(name, "")) for name in names]
         cells += [_kept(trial, name) for name in bounds]
         rows.append([*cells, str(trial.user_attrs.get(EXECUTION, ""))])
     yield element("h2", "Best trials")
@@ -161,7 +162,3 @@ def _by_importance(study: Study, names: list[str], position: int) -> list[str]:
         mattered = get_param_importances(study, params=names, target=lambda trial: float(trial.values[position]))
         rest.sort(key=lambda name: -mattered.get(name, 0.0))
     return [*wanted, *rest][:4]
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from kdlab.sweep.definition import Sweep
+from kdlab.sweep.numbers import number, setting
 from kdlab.sweep.ranking import front, ranked
 from kdlab.sweep.study import FINISHED, REASON, feasible
 
@@ -57,10 +58,10 @@ class SweepProgress:
 
     def line(self, trial: FrozenTrial) -> str:
         """What came of a trial."""
-        values = ", ".join(f"{name}={_short(value)}" for name, value in trial.params.items())
+        values = ", ".join(f"{name}={setting(value)}" for name, value in trial.params.items())
         if trial.state == TrialState.COMPLETE:
             told = ", ".join(
-                f"{objective.name} {value:.4g}"
+                f"{objective.name} {number(value)}"
                 for objective, value in zip(self._sweep.objectives, trial.values, strict=True)
             )
             told += "" if feasible(trial) else ", breaks a constraint"
@@ -90,7 +91,7 @@ class SweepProgress:
             return ""
         if len(self._sweep.objectives) > 1:
             return f"{len(front(self._study))} on the Pareto front"
-        return f"best {self._sweep.objectives[0].name} {best[0].values[0]:.4g} (trial {best[0].number})"
+        return f"best {self._sweep.objectives[0].name} {number(best[0].values[0])} (trial {best[0].number})"
 
     def _left(self, done: int) -> str:
         since = done - self._before
@@ -102,7 +103,3 @@ class SweepProgress:
     @staticmethod
     def _good(trials: list[FrozenTrial]) -> int:
         return sum(trial.state in FINISHED for trial in trials)
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
