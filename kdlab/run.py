@@ -99,7 +99,7 @@ def bring_to_end(
 ) -> None:
     """Train and test one stage under its lock, unless somebody already has; the callbacks see its training."""
     folder, options = planned.folder, workshop.options
-    with folder.locked():
+    with folder.locked() as lock:
         if planned.stage in options.fresh:
             folder.clear()
         if not planned.trained:
@@ -107,7 +107,7 @@ def bring_to_end(
             status = "FAILED"
             try:
                 if options.devices > 1:
-                    train_in_group(job, lambda: tracker.sync(folder.path))
+                    train_in_group(job, lambda: tracker.sync(folder.path), lock)
                 else:
                     train(job, lambda: tracker.sync(folder.path), [show, *callbacks])
                 status = "FINISHED"

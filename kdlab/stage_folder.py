@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock
 
@@ -133,15 +133,19 @@ class StageFolder:
         return sorted((self.path / "figures").glob("*.png"))
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Only one process at a time trains or tests a stage; others wait here and then find it finished."""
+    def locked(self) -> Iterator[int]:
+        """Only one process at a time trains or tests a stage; others wait here and then find it finished.
+
+        Yields the descriptor of the open lock file: a child process that is handed it holds the lock as well, and
+        still does when this process is killed.
+        """
         lock = FileLock(self.path / "lock")
         while not lock.is_locked:
             make_folder(self.path)
             with suppress(FileNotFoundError):  # who held it has freed the whole folder
                 lock.acquire()
         try:
-            yield
+            yield cast(int, lock._context.lock_file_fd)  # it has no public name
         finally:
             lock.release()
 

@@ -1,14 +1,20 @@
-"""Training one stage on several devices: a group of child processes, whose ranks decide nothing and hold no lock.
+"""Training one stage on several devices: a group of child processes, whose ranks decide nothing.
 
-``python -m kdlab.stage_process REQUEST.json`` is rank 0; Lightning starts the other ranks by the same command.
+``python -m kdlab.stage_process REQUEST.json`` is rank 0; Lightning starts the other ranks by the same command. They end
+with the parent, however it ends: all of them have for their standard input a pipe that nobody writes to and that only
+the parent holds open. The folder's lock is the parent's, and rank 0, which alone writes there, holds it too, so that
+nobody else begins in between.
 """
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from kdlab.configuration.errors import ConfigurationError
@@ -22,10 +28,16 @@ if TYPE_CHECKING:
 #: How often the parent looks what the children have committed, in seconds.
 PATIENCE = 1.0
 INTERRUPTED = 130
+ORPHANED = 129
 
 
-def train_in_group(job: "Job", on_commit: Callable[[], None]) -> None:
-    """Train a stage in child processes and show what they commit; the caller holds the folder's lock.
+def train_in_group(job: "Job", on_commit: Callable[[], None], lock: int) -> None:
+    """Train a stage in child processes and show what they commit.
+
+    Args:
+        job: the stage.
+        on_commit: called every second while they train.
+        lock: descriptor of the folder's lock, which the caller holds.
 
     Raises:
         StageError: If the group fails; the message is the last line that it wrote.
@@ -36,9 +48,9 @@ def train_in_group(job: "Job", on_commit: Callable[[], None]) -> None:
     asked = {"stage": job.stage, "seed": job.seed, "file": str(experiment.path.resolve())}
     asked |= {"overrides": list(experiment.overrides), "quick": experiment.quick}
     write_json(request, {**asked, "options": asdict(job.options)})
-    with log.open("w") as output:
+    with log.open("w") as output, lifeline() as line:
         command = [sys.executable, "-m", "kdlab.stage_process", str(request)]
-        group = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        group = subprocess.Popen(command, stdin=line, stdout=output, stderr=subprocess.STDOUT, pass_fds=(lock,))
         try:
             while group.poll() is None:
                 try:
@@ -49,13 +61,33 @@ def train_in_group(job: "Job", on_commit: Callable[[], None]) -> None:
             if group.poll() is None:
                 group.terminate()
                 group.wait()
-    request.unlink()
     if group.returncode == INTERRUPTED:
         raise Interrupted
-    if group.returncode != 0 or folder.done is None:
+    if folder.done is None:
         said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["nothing was said"]
         raise StageError(f"stage {job.stage!r} failed on {job.options.devices} devices: {said[-1]} (all of it: {log})")
-    log.unlink()
+
+
+@contextmanager
+def lifeline() -> Iterator[int]:
+    """Yield the reading end of a pipe that comes to its end when this block does, or this process."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as its standard input does, in the middle of whatever it does."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(ORPHANED)
+
+    Thread(target=wait, name="lifeline", daemon=True).start()
 
 
 def main(request: Path) -> int:
@@ -64,6 +96,7 @@ def main(request: Path) -> int:
     from kdlab.training import train
     from kdlab.workshop import Workshop
 
+    end_with_parent()
     asked = json.loads(request.read_text())
     options = Options(**asked["options"])
     options = replace(options, mlruns=Path(options.mlruns))
