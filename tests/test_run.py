@@ -1,6 +1,7 @@
 """The life of an experiment: trained once, reused, resumed, tested again, and never half-written."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -149,36 +150,44 @@ class Killed(BaseException):
     """What a killed process would leave: no handler runs for it here."""
 
 
-@pytest.mark.parametrize("kill_at", [3, 7, 11])
-def test_an_interrupted_stage_goes_on_bit_for_bit(
-    first: tuple[Path, Path, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
-) -> None:
-    """A checkpoint at each step and each epoch's start; the training is cut at one of its steps."""
-    path, _, outcome = first
-    start = Life.on_train_batch_start
-    seen = {"steps": 0}
+@pytest.fixture(scope="module")
+def drawing(first: tuple[Path, Path, Outcome], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """A student with dropout beside its explainer, undisturbed."""
+    return ran(first[0], tmp_path_factory.mktemp("drawing"), DRAWING, only=("joint",))
 
-    def dies(self: Life, *arguments: object) -> None:
-        start(self, *arguments)  # type: ignore[arg-type]
-        seen["steps"] += 1
-        if seen["steps"] == kill_at:
+
+DRAWING = ("seeds=[0]", "joint.module.model.dropout=0.5")
+
+
+@pytest.mark.parametrize("kill_at", [3, 5, 7])
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    first: tuple[Path, Path, Outcome], drawing: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
+) -> None:
+    """The teacher is cut once, then the student; every checkpoint of a stage is tried under ``tests/life``."""
+    steps, killed = Counter[str](), []
+
+    def dies(self: Life, *_: object) -> None:
+        name = self._folder.fingerprint
+        steps[name] += 1
+        if steps[name] == kill_at:
+            killed.append(name)
             raise Killed
 
     monkeypatch.setattr(kdlab.training, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(Life, "on_train_batch_start", dies)
-    only = {"only": ("joint",), "mlruns": tmp_path / "mlruns"}
-    overrides = ["seeds=[0]"]
-    with pytest.raises(Killed):
-        # The teacher dies first, then the student; each goes on.
-        ran(path, **only, overrides=overrides)  # type: ignore[arg-type]
-    seen["steps"] = -10_000
+    for _ in range(2):
+        with pytest.raises(Killed):
+            ran(first[0], tmp_path / "mlruns", DRAWING, only=("joint",))
     begun = [json.loads(file.read_text()) for file in (tmp_path / "mlruns").glob("stages/*/stage.json")]
-    assert begun
-    resumed = ran(path, **only, overrides=overrides)  # type: ignore[arg-type]
+    resumed = ran(first[0], tmp_path / "mlruns", DRAWING, only=("joint",))
+    assert killed == [of(resumed, stage).folder.fingerprint for stage in ("teacher", "joint")]
+    # Ten steps each, of which the killed one begins twice.
+    assert set(steps.values()) == {11}
     # MLflow knows the run of a stage by when it began.
+    assert len(begun) == 2
     assert all(of(resumed, one["stage"]).folder.record["created"] == one["created"] for one in begun)
     for stage in ("teacher", "joint"):
-        one, other = of(outcome, stage), of(resumed, stage)
+        one, other = of(drawing, stage), of(resumed, stage)
         assert logged(one.folder) == logged(other.folder)
         assert one.folder.done["epoch"] == other.folder.done["epoch"]  # type: ignore[index]
         left, right = (load_file(p.folder.path / "model.safetensors") for p in (one, other))

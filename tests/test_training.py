@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as lightning
 import pytest
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from torchmetrics import Metric
 
 import kdlab.training
 from kdlab.configuration.errors import ConfigurationError
-from kdlab.errors import Interrupted
+from kdlab.errors import DivergedError, Interrupted, StageError
 from kdlab.experiment import read
+from kdlab.modules.distilled import Distilled
 from kdlab.options import Options
 from kdlab.rehearsal import rehearse
 from kdlab.run import run
@@ -86,13 +88,13 @@ def test_the_chosen_epoch_is_explained_at_the_end_as_it_would_have_been(
     always = ran(tmp_path, tmp_path / "mlruns", (*RARELY, "evaluate.every=1"))
     assert always.folder.fingerprint == one.folder.fingerprint
     assert always.evaluation == one.evaluation
-    for line in lines(always.folder):
-        if line["epoch"] in explained and DELETION in line["metrics"]:
-            found = explained[line["epoch"]]
-            assert found["step"] == line["step"]
-            assert found["metrics"] == {
-                name: pytest.approx(line["metrics"][name], abs=1e-6) for name in found["metrics"]
-            }
+    expected = {line["epoch"]: line for line in lines(always.folder) if DELETION in line["metrics"]}
+    assert set(expected) == set(range(5))
+    for epoch, found in explained.items():
+        assert found["step"] == expected[epoch]["step"]
+        assert found["metrics"] == {
+            name: pytest.approx(expected[epoch]["metrics"][name], abs=1e-6) for name in found["metrics"]
+        }
 
 
 def test_no_value_is_logged_twice_for_a_step(rare: tuple[Path, Planned]) -> None:
@@ -156,6 +158,41 @@ def test_a_monitor_that_is_not_always_computed_is_refused(tmp_path: Path) -> Non
         rehearse(read(path, wrong), Options(mlruns=tmp_path / "mlruns"))
     rehearse(read(path, wrong[1:]), Options(mlruns=tmp_path / "mlruns"))
     rehearse(read(path, [wrong[0], "joint.monitor=val/explainer/agreement"]), Options(mlruns=tmp_path / "mlruns"))
+
+
+class Poke(lightning.Callback):
+    """Writes to the teacher of the module that is trained."""
+
+    @torch.no_grad()
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert isinstance(pl_module, Distilled)
+        assert pl_module.teacher is not None
+        next(iter(pl_module.teacher.network.state_dict().values())).add_(1e-3)
+
+
+def test_a_teacher_that_was_written_to_ends_the_stage_in_one_line(tmp_path: Path) -> None:
+    stages = {name: content()["stages"][name] for name in ("teacher", "student")}
+    stages["student"]["callbacks"] = [{"class_path": "tests.test_training.Poke"}]
+    path = written(tmp_path, seeds=[0], stages=stages, trainer={"max_epochs": 1})
+    with pytest.raises(StageError, match="stage 'student' changed its teacher while it trained"):
+        run(read(path), Options(mlruns=tmp_path / "mlruns", accelerator="cpu"))
+
+
+class Undefined(Same):
+    """Never a number."""
+
+    def compute(self) -> Tensor:
+        """Return NaN."""
+        return torch.tensor(torch.nan)
+
+
+def test_a_monitor_that_never_was_a_number_ends_the_stage_in_one_line(tmp_path: Path) -> None:
+    stages = {"baseline": {**content()["stages"]["baseline"], "monitor": "val/undefined"}}
+    evaluate = {**content()["evaluate"], "metrics": {"undefined": {"class_path": "tests.test_training.Undefined"}}}
+    path = written(tmp_path, seeds=[0], stages=stages, evaluate=evaluate)
+    with pytest.raises(DivergedError, match="val/undefined was never a number; the training diverged"):
+        run(read(path), Options(mlruns=tmp_path / "mlruns", accelerator="cpu"))
+    assert not list((tmp_path / "mlruns" / "stages").glob("*/done.json"))
 
 
 def test_a_standard_measure_can_be_left_out(tmp_path: Path) -> None:
