@@ -162,3 +162,21 @@ def test_refuses_a_missing_split() -> None:
 
     with pytest.raises(ValueError, match="Halved has no val split"):
         Halved().setup()
+
+
+@pytest.mark.parametrize("name", ["baseline", "class_names", "feature_names", "classes", "inputs", "target", "mask"])
+def test_the_digest_covers_all_that_reaches_a_stage(name: str) -> None:
+    data = MadeUp(shape=(4,), classes=3)
+    data.setup()
+    before = data.content_hash()
+    if name == "baseline":
+        data.baseline = data.baseline + 1
+    elif name == "classes":
+        data.classes += 1
+    elif name in ("class_names", "feature_names"):
+        setattr(data, name, ["other", *getattr(data, name)[1:]])
+    elif name == "mask":
+        data.splits["val"]["mask"] = torch.ones_like(data.splits["val"]["inputs"])
+    else:
+        data.splits["test"][name] = data.splits["test"][name] + 1
+    assert data.content_hash() != before
