@@ -146,6 +146,7 @@ def check_learned(make: Callable[[nn.Module], nn.Module], model: nn.Module, inpu
 def check_terms(explainer: nn.Module, terms: dict[str, Tensor]) -> None:
     """Check that own terms are finite scalars with a gradient, not zero everywhere, by the explainer's weights."""
     trained = [weight for weight in explainer.parameters() if weight.requires_grad]
+    _require(bool(terms), "there is no term")
     for name, term in terms.items():
         _require(term.shape == () and bool(term.isfinite()), f"term {name!r} is {term}")
         slopes = torch.autograd.grad(term, trained, allow_unused=True, retain_graph=True)

@@ -115,10 +115,17 @@ def test_augmented_batches_have_no_view_and_change_by_epoch() -> None:
 
 
 def test_the_probe_is_stratified_and_no_larger_than_validation() -> None:
-    data = MadeUp()
-    assert data.probe(20)["target"].bincount().tolist() == [2] * 10
-    assert len(data.probe(1000)["target"]) == 40
+    # Class by class and of unequal sizes, so that neither the first rows nor any others would do.
+    data = Given(torch.randn(100, 2), torch.tensor([0] * 60 + [1] * 30 + [2] * 10))
+    assert data.probe(20)["target"].bincount().tolist() == [12, 6, 2]
+    assert data.probe(10)["target"].bincount().tolist() == [6, 3, 1]
+    assert len(data.probe(1000)["target"]) == 100
     assert torch.equal(data.probe(20)["index"], data.arranged(seed=9).probe(20)["index"])
+    # Not always the first of each class, and of the split that is asked for.
+    assert data.probe(20)["index"].tolist() != [*range(100, 112), *range(160, 166), 190, 191]
+    assert 100 <= int(data.probe(20)["index"].min()) <= int(data.probe(20)["index"].max()) < 200
+    assert int(data.probe(20, "train")["index"].max()) < 100
+    assert int(data.probe(20, "test")["index"].min()) >= 200
 
 
 def test_a_deep_copy_before_setup_is_possible() -> None:

@@ -28,36 +28,56 @@ def test_numbers_are_standardised_and_categories_one_hot(file: Path) -> None:
     torch.testing.assert_close(data.baseline, train.mean(0))
 
 
-def test_every_row_is_in_one_split(file: Path) -> None:
-    data = Csv(str(file), target="kind", fractions=(0.5, 0.2, 0.3))
+def rows_of(data: Csv) -> dict[str, list[int]]:
+    """Which rows of the file each split holds, by the number in their column ``size``; targets must be theirs."""
     data.setup()
-    assert [len(data.splits[split]["target"]) for split in ("train", "val", "test")] == [15, 6, 9]
+    assert data.feature_names is not None
+    place, found = data.feature_names.index("size"), {}
+    for split, tensors in data.splits.items():
+        rows = data.preparation.to_unit(place, tensors["inputs"][:, place]).round().long()
+        assert torch.equal(tensors["target"], rows % 2)
+        found[split] = rows.tolist()
+    return found
+
+
+def test_every_row_is_in_one_split(file: Path) -> None:
+    rows = rows_of(Csv(str(file), target="kind", fractions=(0.5, 0.2, 0.3)))
+    assert [len(rows[split]) for split in ("train", "val", "test")] == [15, 6, 9]
+    assert sorted(rows["train"] + rows["val"] + rows["test"]) == list(range(30))
+    # Drawn, and stratified.
+    assert rows["train"] != list(range(15))
+    assert sum(row % 2 for row in rows["val"]) == 3
 
 
 def test_a_column_may_name_the_split(tmp_path: Path) -> None:
-    words = ["train"] * 20 + ["Validation"] * 4 + ["test"] * 6
+    words = ["test", "train", "train", "Validation", "train"] * 6
     lines = [[*row, word] for row, word in zip(ROWS, words, strict=True)]
     data = Csv(str(write_csv(tmp_path / "t.csv", [[*HEADER, "part"], *lines])), target="kind", split="part")
-    data.setup()
-    assert [len(data.splits[split]["target"]) for split in ("train", "val", "test")] == [20, 4, 6]
+    named = {"train": "train", "val": "Validation", "test": "test"}
+    assert rows_of(data) == {split: [row for row in range(30) if words[row] == word] for split, word in named.items()}
     assert data.feature_names is not None
-    assert "part" not in data.feature_names
+    assert not any("part" in name for name in data.feature_names)
 
 
-def test_val_is_drawn_from_train_where_the_column_names_none(tmp_path: Path) -> None:
-    words = ["train"] * 24 + ["test"] * 6
+@pytest.mark.parametrize("seed", range(3))
+def test_val_is_drawn_from_train_where_the_column_names_none(tmp_path: Path, seed: int) -> None:
+    words = ["train", "test", "train", "train", "train"] * 6
     lines = [[*row, word] for row, word in zip(ROWS, words, strict=True)]
-    data = Csv(str(write_csv(tmp_path / "t.csv", [[*HEADER, "part"], *lines])), target="kind", split="part")
-    data.setup()
-    assert [len(data.splits[split]["target"]) for split in ("train", "val", "test")] == [18, 6, 6]
+    file = write_csv(tmp_path / "t.csv", [[*HEADER, "part"], *lines])
+    rows = rows_of(Csv(str(file), target="kind", split="part", split_seed=seed))
+    # No row of test leaks into val, and none is lost or doubled.
+    assert rows["test"] == [row for row in range(30) if words[row] == "test"]
+    assert [len(rows[split]) for split in ("train", "val", "test")] == [18, 6, 6]
+    assert sorted(rows["train"] + rows["val"]) == [row for row in range(30) if words[row] == "train"]
 
 
 def test_a_second_file_may_be_the_test_split(file: Path, tmp_path: Path) -> None:
     other = write_csv(tmp_path / "test.csv", [HEADER, [99, "blue", "yes"], [98, "red", "no"]])
     data = Csv(str(file), target="kind", test_path=str(other))
-    data.setup()
-    assert [len(data.splits[split]["target"]) for split in ("train", "val", "test")] == [22, 8, 2]
-    assert data.splits["test"]["target"].tolist() == [1, 0]
+    rows = rows_of(data)
+    assert rows["test"] == [99, 98]
+    assert [len(rows[split]) for split in ("train", "val")] == [22, 8]
+    assert sorted(rows["train"] + rows["val"]) == list(range(30))
     assert data.feature_names is not None
     assert "colour=blue" in data.feature_names
 

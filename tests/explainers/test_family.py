@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from inspect import signature
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,17 @@ from torch import Tensor, nn
 from kdlab.explainers.additive_network import AdditiveNetwork
 from kdlab.explainers.amortised_shapley import AmortisedShapley
 from kdlab.explainers.attention_rollout import AttentionRollout
-from kdlab.explainers.base import Attribution, Describes, Draws, Learned, Tells, Terms
+from kdlab.explainers.base import (
+    Attribution,
+    Deploys,
+    Describes,
+    Draws,
+    Learned,
+    Refits,
+    Tells,
+    Terms,
+    Writes,
+)
 from kdlab.explainers.captum_adapter import Captum
 from kdlab.explainers.class_activation_map import ClassActivationMap
 from kdlab.explainers.distilled_attribution import DistilledAttribution
@@ -32,6 +43,7 @@ from kdlab.testing.explainers import check_explainer, check_learned, check_targe
 from kdlab.testing.one_call import check_explains_in_one_call
 
 Make = Callable[[nn.Module], Attribution]
+LearnedCase = tuple[Callable[[], nn.Module], Callable[[nn.Module], Learned]]
 SHAPES = {dense: (6,), conv: (2, 8, 8), Attention: (5, 8), Recurrent: (5, 8)}
 
 POST_HOC: list[tuple[Callable[[], nn.Module], Make]] = [
@@ -59,7 +71,7 @@ POST_HOC: list[tuple[Callable[[], nn.Module], Make]] = [
     (conv, lambda model: Captum(model, "LayerGradCam", layer="4")),
 ]
 
-LEARNED: list[tuple[Callable[[], nn.Module], Callable[[nn.Module], Learned]]] = [
+LEARNED: list[LearnedCase] = [
     (dense, lambda model: NeuralSurrogate(model, inputs=6, classes=3, hidden=[5])),
     (conv, lambda model: NeuralSurrogate(model, inputs=128, classes=3)),
     (dense, lambda model: SoftDecisionTree(model, inputs=6, classes=3, depth=3)),
@@ -124,12 +136,34 @@ class Absent:
         raise AssertionError("asked")
 
 
+# What each kind has besides a prediction. The term of TreeRegularisation trains the student; it has tests of its own.
+PROMISES: dict[type[Learned], set[type]] = {
+    NeuralSurrogate: set(),
+    SoftDecisionTree: {Terms, Describes, Tells, Writes, Draws},
+    RuleTree: {Describes, Tells, Draws, Refits},
+    TreeRegularisation: {Terms, Describes, Tells, Draws, Refits},
+    AdditiveNetwork: {Terms, Describes, Tells, Draws, Refits},
+    AmortisedShapley: {Terms, Describes, Deploys},
+    Selector: {Terms, Describes, Deploys},
+    DistilledAttribution: {Terms, Deploys},
+}
+
+
+def with_promise(promise: type, but: type[Learned] | None = None) -> list[LearnedCase]:
+    """The cases of kinds that promise something."""
+    kinds = {kind for kind, promises in PROMISES.items() if promise in promises and kind is not but}
+    return [(model, make) for model, make in LEARNED if type(make(model())) in kinds]
+
+
 @pytest.mark.parametrize(("model", "make"), LEARNED)
-def test_own_terms_train_it(model: Callable[[], nn.Module], make: Callable[[nn.Module], Learned]) -> None:
-    explained = model().eval()
-    explainer = make(explained)
-    inputs, target = inputs_of(model)
-    signals: dict[str, object] = {
+def test_a_kind_has_what_the_table_says(model: Callable[[], nn.Module], make: Callable[[nn.Module], Learned]) -> None:
+    explainer = make(model())
+    promises = (Terms, Describes, Tells, Writes, Draws, Refits, Deploys)
+    assert {promise for promise in promises if isinstance(explainer, promise)} == PROMISES[type(explainer)]
+
+
+def signals_of(explained: nn.Module, inputs: Tensor, target: Tensor) -> dict[str, object]:
+    return {
         "inputs": inputs,
         "logits": explained(inputs),
         "baseline": torch.zeros(inputs.shape[1:]),
@@ -137,16 +171,35 @@ def test_own_terms_train_it(model: Callable[[], nn.Module], make: Callable[[nn.M
         "teacher_attributions": torch.randn_like(inputs),
         "explained": target,
     }
-    if isinstance(explainer, Terms):
-        asked = signature(explainer.terms).parameters
-        check_terms(explainer, explainer.terms(**{name: signals[name] for name in asked}))
-        assert all(weight.grad is None for weight in explained.parameters())
-    if isinstance(explainer, Describes):
-        assert all(isinstance(value, float) for value in explainer.describe().values())
-    if isinstance(explainer, Tells):
-        assert explainer.text().endswith("\n")
-    if isinstance(explainer, Draws):
-        assert explainer.figure().axes
+
+
+@pytest.mark.parametrize(("model", "make"), with_promise(Terms, but=TreeRegularisation))
+def test_own_terms_train_it(model: Callable[[], nn.Module], make: Callable[[nn.Module], Any]) -> None:
+    explained = model().eval()
+    explainer = make(explained)
+    signals = signals_of(explained, *inputs_of(model))
+    asked = signature(explainer.terms).parameters
+    check_terms(explainer, explainer.terms(**{name: signals[name] for name in asked}))
+    assert all(weight.grad is None for weight in explained.parameters())
+
+
+@pytest.mark.parametrize(("model", "make"), with_promise(Describes))
+def test_it_describes_itself_in_numbers(model: Callable[[], nn.Module], make: Callable[[nn.Module], Any]) -> None:
+    numbers = make(model()).describe()
+    assert numbers
+    assert all(isinstance(value, float) for value in numbers.values())
+
+
+@pytest.mark.parametrize(("model", "make"), with_promise(Tells))
+def test_it_tells_itself_in_lines(model: Callable[[], nn.Module], make: Callable[[nn.Module], Any]) -> None:
+    text = make(model()).text()
+    assert text.endswith("\n")
+    assert text.strip()
+
+
+@pytest.mark.parametrize(("model", "make"), with_promise(Draws))
+def test_it_draws_itself(model: Callable[[], nn.Module], make: Callable[[nn.Module], Any]) -> None:
+    assert make(model()).figure().axes
 
 
 @pytest.mark.parametrize(("model", "make"), CASES)
@@ -157,15 +210,12 @@ def test_half_precision_gives_finite_attributions(model: Callable[[], nn.Module]
         assert bool(make(explained).attribute(inputs, target).isfinite().all())
 
 
-@pytest.mark.parametrize(("model", "make"), LEARNED)
-def test_half_precision_trains(model: Callable[[], nn.Module], make: Callable[[nn.Module], Learned]) -> None:
+@pytest.mark.parametrize(("model", "make"), with_promise(Terms, but=TreeRegularisation))
+def test_half_precision_trains(model: Callable[[], nn.Module], make: Callable[[nn.Module], Any]) -> None:
     explained = model().eval()
     explainer = make(explained)
     inputs, target = inputs_of(model)
-    if not isinstance(explainer, Terms):
-        return
-    signals = {"inputs": inputs, "logits": explained(inputs), "explained": target, "teacher": Absent()}
-    signals["teacher_attributions"] = torch.randn_like(inputs)
+    signals = signals_of(explained, inputs, target)
     with torch.autocast("cpu", torch.bfloat16):
-        asked = [name for name in signature(explainer.terms).parameters if name in signals]
+        asked = signature(explainer.terms).parameters
         check_terms(explainer, explainer.terms(**{name: signals[name] for name in asked}))

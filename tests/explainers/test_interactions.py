@@ -100,13 +100,15 @@ def test_chosen_pairs_learn_the_model_and_are_ranked() -> None:
         torch.autograd.backward([loss, *explainer.terms(inputs).values()])
         optimizer.step()
         losses.append(loss.item())
-    explainer.refit([{"inputs": torch.randn(256, 6)}])
+    seen = torch.randn(256, 6)
+    explainer.refit([{"inputs": seen}])
     assert losses[-1] < 0.1 * losses[0]
     (first, wide, strong), (second, narrow, weak) = explainer.ranked_interactions()
     assert (first, second) == ("feature 0 & feature 1", "feature 3 & feature 4")
-    # Both in units of the centred logit, where the products' own spreads are 1 and 1/2.
-    assert wide == pytest.approx(1.0, abs=0.35)
-    assert narrow == pytest.approx(0.5, abs=0.25)
+    # In units of the centred logit, which has x0 x1 and x3 x4 / 2, on a grid of the first 64 values of each.
+    spread = seen[:64].std(dim=0, correction=0)
+    assert wide == pytest.approx(float(spread[0] * spread[1]), rel=0.25)
+    assert narrow == pytest.approx(float(spread[3] * spread[4]) / 2, rel=0.15)
     assert strong > 1.5 * weak > 0
     assert explainer.describe()["strongest_interaction"] == pytest.approx(wide)
     lines = explainer.text().splitlines()
