@@ -37,6 +37,19 @@ WRONG: dict[str, tuple[Change, str]] = {
         "evaluate.metrics.explanation/deletion: no standard measure is called 'explanation/deletion' "
         "(did you mean 'explanation/deletion_auc'?)",
     ),
+    "a class of captum's without the adapter": (
+        ("{class_path: InputGradient}", "{class_path: captum.attr.IntegratedGradients}"),
+        "evaluate.explainer.class_path: captum.attr.IntegratedGradients goes through the adapter: {class_path: Captum, "
+        "init_args: {method: captum.attr.IntegratedGradients}}",
+    ),
+    "one that needs more than the model": (
+        ("{class_path: InputGradient}", "{class_path: captum.attr.GuidedGradCam, init_args: {layer: head}}"),
+        "init_args: {method: captum.attr.GuidedGradCam}}, beside it layer: PATH where the method takes one",
+    ),
+    "its short form": (
+        ("{class_path: InputGradient}", "captum.attr.Lime"),
+        "captum.attr.Lime goes through the adapter",
+    ),
     "a metric that is a number": (("  probe: 32", "    accuracy: 3\n  probe: 32"), "or null to leave one out, got 3"),
     "maps that are no mapping": (("probe: 32", "maps: [block1]"), "evaluate.maps: expected a mapping, got ['block1']"),
     "maps of something else than layers": (

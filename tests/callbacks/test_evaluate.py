@@ -84,13 +84,25 @@ def test_every_standard_measure_of_a_joint_stage_is_logged_with_controls_and_sco
     assert len(torch.cat(evaluate.scores["explanation/deletion_auc"])) == 16
 
 
-def test_the_teachers_class_is_explained_where_attributions_are_compared() -> None:
-    # A model compared with itself as teacher: every attribution is the same.
+def test_the_teachers_class_is_explained_for_both_where_attributions_are_compared() -> None:
     torch.manual_seed(0)
-    network = MLP(inputs=64, classes=3)
-    evaluate = Evaluate({"cosine": AttributionCosine()}, InputGradient, teacher=Teacher(network))
-    (values,) = trainer(evaluate).test(Supervised(network), datamodule=MadeUp(classes=3), verbose=False)
-    assert values["test/cosine"] == pytest.approx(1.0, abs=1e-5)
+    student, network = MLP(inputs=64, classes=3), MLP(inputs=64, classes=3)
+    evaluate = Evaluate({"cosine": AttributionCosine()}, InputGradient, probe=16, teacher=Teacher(network))
+    (values,) = trainer(evaluate).test(Supervised(student), datamodule=MadeUp(classes=3), verbose=False)
+    inputs = MadeUp(classes=3).probe(16, "test")["inputs"]
+    theirs, own = network(inputs).argmax(dim=1), student(inputs).argmax(dim=1)
+    assert (theirs != own).any()
+
+    def likeness(of_student: Tensor, of_teacher: Tensor) -> float:
+        maps = (
+            InputGradient(student).attribute(inputs, of_student),
+            InputGradient(network).attribute(inputs, of_teacher),
+        )
+        return float(torch.nn.functional.cosine_similarity(maps[0].flatten(1), maps[1].flatten(1)).mean().detach())
+
+    assert values["test/cosine"] == pytest.approx(likeness(theirs, theirs), abs=1e-5)
+    for wrong in ((own, own), (own, theirs), (theirs, own)):
+        assert abs(likeness(*wrong) - values["test/cosine"]) > 1e-3
 
 
 def test_a_metric_with_several_values_is_logged_under_the_name_of_each() -> None:

@@ -41,6 +41,15 @@ def test_one_that_has_caught_up_does_not_lag_and_one_beyond_is_below_zero() -> N
     assert lag_of(BEFORE, NOW, NOW + 0.5 * (NOW - BEFORE)) < -0.1
 
 
+def test_the_step_is_that_since_the_validation_before_and_not_since_the_first() -> None:
+    far, lag = torch.tensor([[0.1, 0.9], [0.9, 0.1]]), Lag()
+    for where in (far, BEFORE, NOW):
+        lag.see(where.log(), BEFORE.log())
+        found = lag.step()
+    # As if it had begun at the second: the explainer stands at p' and lags by the step from there.
+    assert found["lag"] == pytest.approx(math.sqrt(0.2 / 2))
+
+
 def test_an_error_that_has_nothing_to_do_with_the_step_is_no_lag() -> None:
     before = torch.tensor([[0.4, 0.3, 0.3]])
     now, explainer = torch.tensor([[0.4, 0.4, 0.2]]), torch.tensor([[0.6, 0.3, 0.1]])
