@@ -22,9 +22,10 @@ def moved(attributions: Tensor, index: Tensor) -> Tensor:
     """The same attributions in the wrong places, the same in every run, whichever samples stand beside.
 
     A map (images, series) is shifted within its own frame, what leaves it on one side coming back on the other, all
-    channels alike: it keeps its grain and says nothing about where. Noise has no grain, and beats or loses to any blob
-    by that alone. A table's values, and those of a map of a single place, are permuted. What is moved never stands
-    where it stood; a single value cannot be moved and becomes NaN.
+    channels alike: it keeps its grain and says nothing about where, and never stands where it stood. Noise has no
+    grain, and beats or loses to any blob by that alone. A table's values, and those of a map of a single place, are
+    permuted, each order as likely: were it never the old one, two values would always be swapped, which is a mirror and
+    no control. A single value cannot be moved and becomes NaN.
 
     Args:
         attributions: (batch, features), or (batch, channels, ...) with one spatial axis or more.
@@ -43,9 +44,7 @@ def _moved(row: Tensor, seed: int) -> Tensor:
     values = row.flatten()
     if len(values) == 1:
         return torch.full_like(row, torch.nan)
-    stays = torch.arange(len(values))
     order = torch.randperm(len(values), generator=generator)
-    order = order.roll(1) if torch.equal(order, stays) else order
     return values[order.to(values.device)].reshape(row.shape)
 
 

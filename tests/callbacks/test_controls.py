@@ -116,12 +116,13 @@ def test_a_moved_map_is_the_same_map_in_another_place(shape: tuple[int, ...]) ->
 
 
 @pytest.mark.parametrize("shape", [(2,), (9,), (4, 1, 1)])
-def test_a_tables_values_are_permuted_and_never_left_where_they_were(shape: tuple[int, ...]) -> None:
-    rows = torch.arange(50.0 * torch.Size(shape).numel()).reshape(50, *shape)
-    found = moved(rows, torch.arange(50))
-    for before, after in zip(rows.flatten(1), found.flatten(1), strict=True):
-        assert sorted(after.tolist()) == before.tolist()
-        assert after.tolist() != before.tolist()
+def test_a_tables_values_are_permuted_each_order_as_likely(shape: tuple[int, ...]) -> None:
+    width, count = torch.Size(shape).numel(), 600
+    found = moved(torch.arange(float(width)).reshape(shape).expand(count, *shape), torch.arange(count)).flatten(1)
+    assert torch.equal(found.sort(dim=1).values, torch.arange(float(width)).expand(count, -1))
+    # Each value at each place about as often; a swap of two that is always done would be a mirror.
+    often = torch.nn.functional.one_hot(found.long()).float().mean(dim=0)
+    assert (often - 1 / width).abs().max() < 0.07
 
 
 def test_a_single_value_cannot_be_moved() -> None:
