@@ -137,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     ui = add("ui", "open MLflow's pages on mlruns")
     _add_mlruns(ui)
     ui.add_argument("--port", type=_port, default=5000, help="port of the pages (%(default)s)")
+    ui.add_argument("--rebuild", action="store_true", help="make MLflow's database anew from the stage folders first")
     ui.set_defaults(command=results.ui)
     return parser
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from kdlab.commands.experiments import show_report
+from kdlab.commands.experiments import shortened, show_report
 from kdlab.configuration.errors import ConfigurationError
 from kdlab.experiment import read_outline
 
@@ -26,9 +26,18 @@ def report(asked: argparse.Namespace) -> None:
 def ui(asked: argparse.Namespace) -> None:
     """Serve MLflow's pages on the tracking database inside ``mlruns``."""
     from kdlab.ledger import settle_killed
-    from kdlab.sweep.tracking import close_abandoned
+    from kdlab.sweep.tracking import close_abandoned, rebuilt
+    from kdlab.tracking.rebuilding import rebuild
     from kdlab.tracking.server import ui as serve
 
-    settle_killed(asked.mlruns.resolve())
-    close_abandoned(asked.mlruns.resolve())  # who looks sees no sweep as running whose launcher was killed
-    serve(asked.mlruns.resolve(), asked.port)
+    mlruns = asked.mlruns.resolve()
+    if not mlruns.is_dir():
+        raise ConfigurationError(
+            f"there is no folder {mlruns}; run an experiment first, such as kdlab run experiments/digits.yaml, or name "
+            "another folder with --mlruns"
+        )
+    settle_killed(mlruns)
+    if asked.rebuild:
+        aside = rebuild(mlruns, rebuilt)
+        print(f"MLflow's database is made anew; the old one lies in {shortened(aside)}, delete it at will", flush=True)
+    serve(mlruns, asked.port, before=lambda: close_abandoned(mlruns))

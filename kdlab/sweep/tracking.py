@@ -1,32 +1,43 @@
 """A sweep in MLflow: one run for its life, above the runs of its trials.
 
-While a launcher lives it holds the lock on ``mlruns/sweeps/<study>/<name>.launched``; the kernel lifts it however the
-launcher ends, and whoever finds it so closes the run that the file beside it names.
+``mlruns/sweeps/<study>/mlflow.json`` is the record of that run. While a launcher lives it holds the lock on
+``<name>.launched`` beside it; the kernel lifts it however the launcher ends, and whoever finds it so sends what the
+record has and closes the run. Sending again changes nothing: all that is sent, and of which time, is in the record
+before.
 """
 
 import logging
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial
 
+from kdlab.addresses import shown
 from kdlab.interruption import held_back
 from kdlab.stage_folder import Record, read_json, write_json
 from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.study import EXECUTION, new_worker
+from kdlab.tracking.courier import LOCAL_SILENCE, PATIENCE, within
 from kdlab.tracking.executions import record_of
 from kdlab.tracking.provenance import provenance
 from kdlab.tracking.sender import cleaned, find_run, log_metrics, metrics_of
-from kdlab.tracking.store import Store, address, failures
+from kdlab.tracking.store import LOCAL, Store, address, failures, quiet
 
 logger = logging.getLogger(__name__)
 
+# Of a record that was just made; a file that lacks one is no record of this kind.
+KEPT = ("store", "experiment", "folder", "name", "sweep", "tags", "started", "status", "finished", "metrics")
+FURTHER = ("description", "files", "best")
+
 
 class SweepRun:
-    """The parent of all trials of a study; a store that is away costs one warning and nothing else.
+    """The parent of all trials of a study; a store that is away or silent costs one warning and nothing else.
+
+    A server gets ``PATIENCE`` seconds at the beginning and at the end; the next command closes what it did not take.
 
     Args:
         place: the study's.
@@ -36,35 +47,14 @@ class SweepRun:
     def __init__(self, place: StudyPlace, experiment: str) -> None:
         self.place, self.experiment = place, experiment
         self.id: str | None = None
-        self._alive = FileLock(place.folder / f"{new_worker()}.launched", timeout=0)
+        # Taken by a thread of its own, and given back by this one.
+        self._alive = FileLock(place.folder / f"{new_worker()}.launched", timeout=0, thread_local=False)
 
     @held_back()
     def open(self) -> str | None:
-        """Find the run, or make it; its id."""
+        """Find the run, or make it; its id, None if the store is away."""
         close_abandoned(self.place.mlruns)
-        try:
-            store = Store(self.place.mlruns)
-            experiment = store.experiment(self.experiment)
-            here = f"{store.home}/sweeps/{self.place.name} in {self.place.shown}"
-            with self.place.lock("parent"):
-                found = store.client.search_runs([experiment], f"tags.`kdlab.folder` = '{here}'", max_results=1)
-                run = (
-                    found[0]
-                    if found
-                    else store.client.create_run(
-                        experiment,
-                        run_name=f"{self.place.name} sweep",
-                        tags=provenance() | {"kdlab.folder": here, "kind": "sweep", "sweep": self.place.name},
-                    )
-                )
-            self.id = str(run.info.run_id)
-            self._leave_word(store.key, "KILLED")
-            self._alive.acquire(timeout=10)
-            store.client.update_run(self.id, status="RUNNING")
-        except failures() as error:
-            logger.warning(
-                "MLflow is not reachable, the sweep has no page there: %s", " ".join(str(error).split())[:160]
-            )
+        bounded(self.place.mlruns, self._open, "the sweep has no page there until its end")
         return self.id
 
     @held_back()
@@ -77,44 +67,121 @@ class SweepRun:
         best: Sequence[FrozenTrial] = (),
     ) -> None:
         """Give the run its numbers, its page and its status, and tag the best trials."""
-        if self.id is None:
+        record = read_json(record_of_sweep(self.place.folder))
+        if record is None:
             return
+        record |= {
+            "status": status,
+            "finished": int(time.time() * 1000),
+            "metrics": dict(metrics),
+            "description": description,
+            "files": [str(file.resolve()) for file in files],
+            "best": [str(trial.user_attrs.get(EXECUTION)) for trial in best],
+        }
+        write_json(record_of_sweep(self.place.folder), record)
         try:
-            self._leave_word(address(self.place.mlruns, None)[1], status)
-            store, now = Store(self.place.mlruns), int(time.time() * 1000)
-            log_metrics(store, self.id, metrics_of({cleaned(k): v for k, v in metrics.items()}, now, 0))
-            if description:
-                store.client.set_tag(self.id, "mlflow.note.content", description[:7900])
-            for file in files:
-                store.client.log_artifact(self.id, str(file))
-            self._tag(store, best)
-            store.client.set_terminated(self.id, status, end_time=now)
-        except failures() as error:
-            logger.warning(
-                "MLflow is not reachable, the sweep is not closed there: %s", " ".join(str(error).split())[:160]
-            )
-        else:
-            _forget(self._alive)
+            if bounded(self.place.mlruns, partial(self._close, record), "the next command closes the sweep there"):
+                _forget(self._alive)
         finally:
             self._alive.release()
 
-    def _leave_word(self, store: str, status: str) -> None:
-        """Say which run is to be closed, and how, should this process not live to do it."""
-        record = {"run": self.id, "store": store, "host": socket.gethostname(), "status": status}
-        write_json(Path(self._alive.lock_file).with_suffix(".json"), record)
+    def _open(self) -> None:
+        mlruns, folder = self.place.mlruns, self.place.folder
+        self.place.folder.mkdir(parents=True, exist_ok=True)
+        self._alive.acquire(timeout=10)
+        # Word is left before there is a run, so that none stays open of a process that was killed in between.
+        write_json(Path(self._alive.lock_file).with_suffix(".json"), {"host": socket.gethostname()})
+        before = read_json(record_of_sweep(folder)) or {}
+        key = address(mlruns, None)[1]
+        with self.place.lock("parent"):
+            record: Record = {
+                "store": key,
+                "experiment": self.experiment,
+                "folder": f"sweeps/{self.place.name} in {self.place.shown}",
+                "name": f"{self.place.name} sweep",
+                "sweep": self.place.name,
+                "tags": provenance(),
+                "started": before.get("started", int(time.time() * 1000)),
+                "status": "KILLED",  # unless somebody says otherwise
+                "finished": None,
+                "metrics": {},
+                "description": "",
+                "files": [],
+                "best": [],
+            }
+            write_json(record_of_sweep(folder), record)
+            store = Store(mlruns)
+            run = found_or_made(store, record)
+        store.client.update_run(run, status="RUNNING")
+        self.id = run
 
-    def _tag(self, store: Store, best: Sequence[FrozenTrial]) -> None:
-        """Tag the best trial's run; one that was best before is so no longer."""
-        experiment = store.experiment(self.experiment)
-        wanted = []
-        for trial in best:
-            record = read_json(record_of(self.place.mlruns, str(trial.user_attrs.get(EXECUTION)))) or {}
-            wanted += [str(run) for run in [record.get("parents", {}).get(store.key)] if run is not None]
-        here = f"tags.best = 'true' AND tags.sweep = '{self.place.name}'"
-        for run in store.client.search_runs([experiment], here):
-            if run.info.run_id not in wanted:
-                store.client.delete_tag(run.info.run_id, "best")
-        for run_id in wanted:
+    def _close(self, record: Record) -> None:
+        tell(Store(self.place.mlruns), self.place.folder, record)
+
+
+def record_of_sweep(folder: Path) -> Path:
+    """Where the record of a study's run stands."""
+    return folder / "mlflow.json"
+
+
+def bounded(mlruns: Path, call: Callable[[], None], then: str) -> bool:
+    """Make a call to the store that a server may take ``PATIENCE`` seconds for; whether it was made.
+
+    Args:
+        mlruns: the folder.
+        call: what is to be done.
+        then: what to say where it cannot be done.
+    """
+    quiet()  # loads MLflow, which is no server's fault
+    uri, key = address(mlruns, None)
+    try:
+        within(LOCAL_SILENCE if key == LOCAL else PATIENCE, call)
+    except failures() as error:
+        reason = " ".join(shown(str(error), uri).split())[:160]
+        logger.warning("MLflow is not reachable, %s: %s", then, reason)
+        return False
+    return True
+
+
+def found_or_made(store: Store, record: Record) -> str:
+    """The id of the run that a record is of."""
+    experiment = store.experiment(record["experiment"])
+    here = f"{store.home}/{record['folder']}"
+    found = store.client.search_runs([experiment], f"tags.`kdlab.folder` = '{here}'", max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    tags = record["tags"] | {"kdlab.folder": here, "kind": "sweep", "sweep": record["sweep"]}
+    made = store.client.create_run(experiment, start_time=record["started"], run_name=record["name"], tags=tags)
+    return str(made.info.run_id)
+
+
+def tell(store: Store, folder: Path, record: Record) -> str:
+    """Give a sweep's run all that its record has, and its status; the run's id."""
+    if record["finished"] is None:
+        record["finished"] = int(time.time() * 1000)
+        write_json(record_of_sweep(folder), record)
+    run, ended = found_or_made(store, record), record["finished"]
+    log_metrics(store, run, metrics_of({cleaned(k): v for k, v in record["metrics"].items()}, ended, 0))
+    if record["description"]:
+        store.client.set_tag(run, "mlflow.note.content", record["description"][:7900])
+    for file in map(Path, record["files"]):
+        if file.exists():
+            store.client.log_artifact(run, str(file))
+    _tag(store, record)
+    store.client.set_terminated(run, record["status"], end_time=ended)
+    return run
+
+
+def _tag(store: Store, record: Record) -> None:
+    """Tag the best trials' runs; one that was best before is so no longer."""
+    experiment = store.experiment(record["experiment"])
+    trials = [read_json(record_of(store.mlruns, execution)) or {} for execution in record["best"]]
+    wanted = [str(trial["parents"][store.key]) for trial in trials if store.key in trial.get("parents", {})]
+    for run in store.client.search_runs([experiment], f"tags.best = 'true' AND tags.sweep = '{record['sweep']}'"):
+        if run.info.run_id not in wanted:
+            store.client.delete_tag(run.info.run_id, "best")
+    for run_id in wanted:
+        if find_run(store, run_id) is not None:
             store.client.set_tag(run_id, "best", "true")
 
 
@@ -125,46 +192,56 @@ def close_abandoned(mlruns: Path) -> None:
     Locks of another machine may be invisible here, so its launchers count as alive.
     """
     for folder in sorted((mlruns / "sweeps").glob("*")):
+        record = _read(folder)
+        if record is None or record["store"] != address(mlruns, None)[1]:
+            continue
         held: list[FileLock] = []
         try:
-            records = [_taken(mlruns, marker, held) for marker in sorted(folder.glob("*.launched"))]
-            dead = [record for record in records if record is not None]
-            if dead and len(dead) == len(records):
-                _close(mlruns, dead)
+            markers = sorted(folder.glob("*.launched"))
+            dead = bool(markers) and all(_taken(marker, held) for marker in markers)
+            if dead and bounded(mlruns, partial(_close, mlruns, folder, record), "a dead sweep stays open"):
                 for lock in held:
                     _forget(lock)
-        except failures() as error:
-            logger.warning("MLflow is not reachable, a dead sweep stays open: %s", " ".join(str(error).split())[:160])
         finally:
             for lock in held:
                 lock.release()
 
 
-def _taken(mlruns: Path, marker: Path, held: list[FileLock]) -> Record | None:
-    """What a dead launcher left word of, its lock now held here; None if it may live, or tells another store."""
-    record = read_json(marker.with_suffix(".json"))
-    here = {"host": socket.gethostname(), "store": address(mlruns, None)[1]}
-    if record is None or not here.items() <= record.items():
-        return None
+def _close(mlruns: Path, folder: Path, record: Record) -> None:
+    tell(Store(mlruns), folder, record)
+
+
+def _read(folder: Path) -> Record | None:
+    record = read_json(record_of_sweep(folder))
+    return record if record is not None and all(name in record for name in KEPT + FURTHER) else None
+
+
+def _taken(marker: Path, held: list[FileLock]) -> bool:
+    """Whether the launcher is dead, its lock now held here; one of another machine may live."""
+    word = read_json(marker.with_suffix(".json")) or {}
+    if word.get("host") != socket.gethostname():
+        return False
     lock = FileLock(marker, timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        return None
+        return False
     held.append(lock)
-    return record
+    return True
 
 
-def _close(mlruns: Path, records: Sequence[Record]) -> None:
-    store = Store(mlruns)
-    for record in records:
-        run = find_run(store, record["run"])
-        if run is not None and run.info.status == "RUNNING":
-            store.client.set_terminated(record["run"], record["status"])
+def rebuilt(store: Store) -> dict[str, str]:
+    """Make the runs of all sweeps anew in a store that has none; their new ids by the study's name."""
+    made = {}
+    for folder in sorted((store.mlruns / "sweeps").glob("*")):
+        record = _read(folder)
+        if record is not None and record["store"] == store.key:
+            made[str(record["sweep"])] = tell(store, folder, record)
+    return made
 
 
 def _forget(lock: FileLock) -> None:
-    """Remove a launcher's marker and record; the lock is held."""
+    """Remove a launcher's marker and word; the lock is held."""
     marker = Path(lock.lock_file)
     marker.unlink(missing_ok=True)
     marker.with_suffix(".json").unlink(missing_ok=True)

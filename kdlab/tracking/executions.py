@@ -139,8 +139,8 @@ class ExecutionRun:
                     tags=tags,
                 )
             )
-            if not found:
-                client.log_dict(run.info.run_id, record["config"], "config.yaml")
+            # Also where it was found: its process may have been killed before this.
+            client.log_dict(run.info.run_id, record["config"], "config.yaml")
         self._change({"parents": {**record["parents"], self.store.key: run.info.run_id}})
         return str(run.info.run_id)
 
@@ -223,7 +223,7 @@ def abandoned(mlruns: Path, key: str) -> Iterator[list[Record]]:
         for marker in sorted((mlruns / "tracking").glob("*.open")):
             lock = FileLock(marker, timeout=0)
             record = read_record(mlruns, marker.stem, key)
-            if record is not None and (record["uri"] != key or _alive_elsewhere(record, marker)):
+            if record is not None and (record["uri"] != key or alive_elsewhere(record, marker)):
                 continue
             try:
                 lock.acquire()
@@ -237,7 +237,8 @@ def abandoned(mlruns: Path, key: str) -> Iterator[list[Record]]:
                 marker.unlink(missing_ok=True)
             else:
                 records.append(record)
-        yield records
+        # In the order in which they ran, for the newest one names itself in the runs that it used.
+        yield sorted(records, key=lambda record: int(record["started"]))
     finally:
         for lock in held:
             lock.release()
@@ -249,7 +250,8 @@ def unsent(mlruns: Path) -> set[str]:
     return {str(name) for record in records if record is not None for name in record.get("folders", [])}
 
 
-def _alive_elsewhere(record: Record, marker: Path) -> bool:
+def alive_elsewhere(record: Record, marker: Path) -> bool:
+    """Whether another machine, whose locks may be invisible here, has touched its marker not long ago."""
     return record["host"] != socket.gethostname() and time.time() - marker.stat().st_mtime < FOREIGN_SILENCE
 
 

@@ -6,14 +6,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
 from urllib.parse import quote
 
+from kdlab.addresses import linkable, shown
+from kdlab.configuration.errors import ConfigurationError
 from kdlab.stage_folder import Record, read_json
-from kdlab.tracking.store import LOCAL, Store, address, artifacts, quiet
+from kdlab.tracking.executions import settle
+from kdlab.tracking.store import LOCAL, Store, address, artifacts, damage, failures, quiet
 
 PATIENCE = 120.0
 # The page's other face is for prompts and agents.
@@ -76,7 +79,8 @@ def newest_link(mlruns: Path, base: str, key: str = LOCAL) -> str | None:
     A trial's is that of all trials of its sweep: it has no test of its own to be compared by.
     """
     records = [read_json(path) for path in (mlruns / "tracking").glob("*.json")]
-    begun = [record for record in records if record is not None and "execution" in record]
+    whole = ("execution", "started", "folders", "tags", "metrics")
+    begun = [record for record in records if record is not None and all(name in record for name in whole)]
     for record in sorted(begun, key=lambda record: int(record["started"]), reverse=True):
         experiments, _ = runs_of(mlruns, record, key)
         if not experiments:
@@ -90,7 +94,7 @@ def newest_link(mlruns: Path, base: str, key: str = LOCAL) -> str | None:
     return None
 
 
-def ui(mlruns: Path, port: int = 5000, host: str = "127.0.0.1") -> None:
+def ui(mlruns: Path, port: int = 5000, host: str = "127.0.0.1", before: Callable[[], None] = lambda: None) -> None:
     """Serve MLflow's page over the database in ``mlruns`` until Ctrl-C, and print the link to the newest comparison.
 
     With ``MLFLOW_TRACKING_URI`` set to a server there is nothing to serve: only the link is printed.
@@ -99,18 +103,22 @@ def ui(mlruns: Path, port: int = 5000, host: str = "127.0.0.1") -> None:
         mlruns: Folder of the database.
         port: Port to listen on, in 1..65535.
         host: Address to listen on; the default is reachable from this machine alone.
+        before: What else is to be brought up to date before anybody looks.
 
     Raises:
-        OSError: If the port is taken, or the server does not start.
+        ConfigurationError: If the port is taken, or the database cannot be opened.
+        OSError: If the server does not start.
     """
     uri, key = address(mlruns, None)
-    if uri.startswith("http"):
-        print(f"MLflow is at {newest_link(mlruns, uri, key) or uri}", flush=True)
+    if not uri.startswith("http"):
+        _check_free(host, port)
+    store = caught_up(mlruns)
+    before()
+    if store is None or uri.startswith("http"):
+        print(f"MLflow is at {newest_link(mlruns, linkable(uri), key) or linkable(uri)}", flush=True)
         return
-    _check_free(host, port)
-    quiet()
-    store = Store(mlruns)  # makes the database, or mends it after a move
-    command, environment = _command(mlruns, store.uri, host, port), os.environ | _SERVING
+    command, environment = _command(mlruns, host, port), os.environ | _SERVING
+    environment["MLFLOW_BACKEND_STORE_URI"] = store.uri  # it may hold a password, which no command line must show
     stopped = signal.signal(signal.SIGTERM, _stop)
     with (mlruns / "tracking" / "server.log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, cwd=mlruns, stdout=log, stderr=subprocess.STDOUT)
@@ -140,9 +148,32 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _command(mlruns: Path, uri: str, host: str, port: int) -> list[str]:
+def caught_up(mlruns: Path) -> Store | None:
+    """Open the store and send what earlier commands could not, as long as that takes; None if a server is away.
+
+    Raises:
+        ConfigurationError: If a database cannot be opened, with the remedy.
+    """
+    uri, key = address(mlruns, None)
+    quiet()
+    damaged = damage(mlruns) if key == LOCAL else None
+    if damaged is not None:
+        raise ConfigurationError(damaged)
+    try:
+        store = Store(mlruns)  # makes the database, or mends it after a move
+        settle(store)
+    except failures() as error:
+        reason = " ".join(shown(str(error), uri).split())[:160]
+        if uri.startswith("http"):
+            print(f"MLflow is not reachable: {reason}", flush=True)
+            return None
+        raise ConfigurationError(f"MLflow's database {shown(uri)} cannot be opened: {reason}") from error
+    return store
+
+
+def _command(mlruns: Path, host: str, port: int) -> list[str]:
     root = artifacts(mlruns)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root", root]
+    command = [sys.executable, "-m", "mlflow", "server", "--default-artifact-root", root]
     return [*command, "--workers", "1", "--host", host, "--port", str(port), "--uvicorn-opts", "--log-level warning"]
 
 
@@ -153,7 +184,7 @@ def _check_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             reason = f"cannot listen on {host}:{port} ({error.strerror}); choose another port, such as {port + 1}"
-            raise OSError(reason) from error
+            raise ConfigurationError(reason) from error
 
 
 def _wait_for(server: subprocess.Popen[bytes], host: str, port: int) -> None:

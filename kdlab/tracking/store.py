@@ -171,6 +171,9 @@ NEEDED = {"experiments", "runs", "metrics", "params", "tags", "alembic_version"}
 def make_whole(uri: str, path: Path) -> None:
     """Make MLflow's tables beside the database's place: a process killed half-way leaves one that never opens again."""
     if path.exists():
+        # MLflow would fill it, and what it had would be missing without a word.
+        if path.stat().st_size == 0:
+            raise sqlite3.DatabaseError(f"{path.name} is empty")
         return
     from mlflow import MlflowClient
 

@@ -1,17 +1,21 @@
 """The sweep's run in MLflow is closed, also when its launcher could not do it."""
 
+import logging
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from kdlab.stage_folder import read_json, write_json
 from kdlab.sweep.places import place_of
-from kdlab.sweep.tracking import SweepRun, close_abandoned
+from kdlab.sweep.tracking import SweepRun, close_abandoned, rebuilt, record_of_sweep
+from kdlab.tracking.courier import PATIENCE
 from kdlab.tracking.store import Store
 from tests.sweep.sweeps import sweep_file
 from tests.sweep.test_workers import start, wait_for, workers_of
+from tests.tracking.broken_servers import black_hole
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,8 @@ def begun(store: Store, name: str) -> SweepRun:
 
 
 def files(store: Store, name: str) -> list[str]:
-    return sorted(path.suffix for path in (store.mlruns / "sweeps" / name).glob("*") if path.suffix != ".lock")
+    found = (store.mlruns / "sweeps" / name).glob("*")
+    return sorted(path.suffix for path in found if path.suffix != ".lock" and path.name != "mlflow.json")
 
 
 def dies(sweep: SweepRun) -> None:
@@ -69,14 +74,45 @@ def test_launchers_of_other_machines_and_runs_of_other_stores_are_left_alone(sto
     sweep = begun(store, "foreign")
     dies(sweep)
     word = Path(sweep._alive.lock_file).with_suffix(".json")
-    record = read_json(word) or {}
-    for change in ({"host": "elsewhere"}, {"store": "https://tracking.example"}):
-        write_json(word, record | change)
+    for path, change in ((word, {"host": "elsewhere"}), (record_of_sweep(word.parent), {"store": "https://other"})):
+        record = read_json(path) or {}
+        write_json(path, record | change)
         close_abandoned(store.mlruns)
         assert status(store, sweep.id) == "RUNNING"
-    write_json(word, record | {"status": "FINISHED"})  # it died between its last word and MLflow's answer
+        write_json(path, record)
+    record = read_json(record_of_sweep(word.parent)) or {}
+    # It died between its last word and MLflow's answer.
+    write_json(record_of_sweep(word.parent), record | {"status": "FINISHED", "metrics": {"trials": 3.0}})
     close_abandoned(store.mlruns)
     assert status(store, sweep.id) == "FINISHED"
+    assert store.client.get_run(str(sweep.id)).data.metrics == {"trials": 3.0}
+
+
+def test_a_server_that_says_nothing_holds_a_sweep_up_for_two_seconds_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    with black_hole() as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address.replace("://", "://me:s3cr3t@"))
+        sweep = SweepRun(place_of("silent", None, tmp_path / "mlruns"), "made_up sweeps")
+        started = time.monotonic()
+        assert sweep.open() is None
+        sweep.close("FINISHED", {"trials": 1.0})
+        assert time.monotonic() - started < 2 * PATIENCE + 6
+    assert all("s3cr3t" not in path.read_text() for path in tmp_path.rglob("*.json"))
+    assert len(caplog.records) == 2
+    assert "s3cr3t" not in caplog.text
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+
+def test_a_rebuilt_sweep_has_its_numbers_and_its_trials_under_it(store: Store) -> None:
+    sweep = begun(store, "again")
+    sweep.close("FINISHED", {"trials": 2.0}, "text")
+    store.client.delete_run(str(sweep.id))
+    made = rebuilt(store)["again"]
+    run = store.client.get_run(made)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"trials": 2.0})
+    assert run.data.tags["mlflow.note.content"] == "text"
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from kdlab.configuration.errors import ConfigurationError
 from kdlab.tracking.server import comparison_link, newest_link, ui
 from kdlab.tracking.store import LOCAL
 from tests.stage_folders import begin_stage, complete_stage, log_epoch, write
@@ -46,7 +47,7 @@ def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=f"another port, such as {port + 1}$"):
+        with pytest.raises(ConfigurationError, match=f"another port, such as {port + 1}$"):
             ui(tmp_path, port)
 
 
