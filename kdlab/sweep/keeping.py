@@ -13,8 +13,8 @@ from kdlab.stage_folder import StageFolder
 from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.ranking import ranked
 from kdlab.sweep.study import STAGES
-from kdlab.tracking.executions import unsent
 from kdlab.tracking.folders import executions
+from kdlab.tracking.records import unsent
 
 
 def keep_count(text: str) -> int | None:

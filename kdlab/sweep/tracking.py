@@ -22,8 +22,8 @@ from kdlab.stage_folder import Record, read_json, write_json
 from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.study import EXECUTION, new_worker
 from kdlab.tracking.courier import LOCAL_SILENCE, PATIENCE, within
-from kdlab.tracking.executions import record_of
 from kdlab.tracking.provenance import provenance
+from kdlab.tracking.records import record_of
 from kdlab.tracking.sender import cleaned, find_run, log_metrics, metrics_of
 from kdlab.tracking.store import LOCAL, Store, address, failures, quiet
 

@@ -1,12 +1,6 @@
-"""One execution in MLflow: its parent run, and the record by which a later start closes what a killed process left.
-
-``mlruns/tracking/<execution>.json`` is the record; ``<execution>.open`` exists until the store has everything, and is
-locked for as long as the process lives. The kernel lifts the lock however the process ends.
-"""
+"""One execution in MLflow: its parent run, and settling what killed processes left."""
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,26 +8,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from kdlab.stage_folder import Record, StageFolder, read_json, write_json
+from kdlab.stage_folder import Record, StageFolder, write_json
 from kdlab.tracking.folders import Execution, read_execution
+from kdlab.tracking.records import alive_elsewhere, marker_of, read_record, record_of
 from kdlab.tracking.sender import PARAMETERS, Sender, cleaned, find_run, log_metrics, metrics_of, written
 from kdlab.tracking.store import Store
 
 logger = logging.getLogger(__name__)
 
-# Locks of another machine may be invisible here; it touches its file after every epoch.
-FOREIGN_SILENCE = 600.0
 DESCRIPTION = 7900
-
-
-def record_of(mlruns: Path, execution: str) -> Path:
-    """Return where the record of an execution stands."""
-    return mlruns / "tracking" / f"{execution}.json"
-
-
-def marker_of(mlruns: Path, execution: str) -> Path:
-    """Return the file that is locked while the execution lives."""
-    return mlruns / "tracking" / f"{execution}.open"
 
 
 class ExecutionRun:
@@ -145,65 +128,6 @@ class ExecutionRun:
         return str(run.info.run_id)
 
 
-def new_record(
-    experiment: str, execution: str, uri: str, config: Mapping[str, object], tags: Mapping[str, str]
-) -> Record:
-    """Return the record of an execution that begins in this process."""
-    return {
-        "execution": execution,
-        "experiment": experiment,
-        "uri": uri,
-        "config": dict(config),
-        "tags": dict(tags),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": int(time.time() * 1000),
-        "finished": None,
-        "status": "RUNNING",
-        "folders": [],
-        "ended": {},
-        "parents": {},
-        "description": "",
-        "files": [],
-        "name": f"{experiment} {execution}",
-        "parameters": {},
-        "metrics": {},
-        "outcome": {},
-        "means": None,
-    }
-
-
-def read_record(mlruns: Path, execution: str, key: str) -> Record | None:
-    """Return the record of an execution; one that is damaged is made anew from what the execution left.
-
-    Args:
-        mlruns: The folder.
-        execution: Its id.
-        key: The store that a record made anew is meant for.
-
-    Returns:
-        None if nothing is known of the execution.
-    """
-    whole = new_record("", execution, key, {}, {})
-    record = {"means": None} | (read_json(record_of(mlruns, execution)) or {})
-    if all(name in record and isinstance(record[name], KINDS.get(name, type(whole[name]))) for name in whole):
-        return record
-    found = read_execution(mlruns, execution)
-    if found is None:
-        return None
-    made = new_record(found.experiment, execution, key, found.record.get("config", {}), {})
-    known = {"status": found.status, "finished": _milliseconds(found.ended), "pid": 0}
-    return made | known | {"started": _milliseconds(found.started) or made["started"]}
-
-
-# Of the values of a record that are not of the kind that a new one has.
-KINDS: dict[str, tuple[type, ...]] = {"finished": (int, type(None)), "means": (dict, type(None))}
-
-
-def _milliseconds(time: float | str | None) -> int | None:
-    return int(time) if isinstance(time, int | float) else None
-
-
 def stage_means(execution: Execution) -> dict[str, float]:
     """Return the mean over seeds of every test metric, as ``<stage>/<metric>``; NaN and missing values are left out."""
     values: dict[str, list[float]] = {}
@@ -242,17 +166,6 @@ def abandoned(mlruns: Path, key: str) -> Iterator[list[Record]]:
     finally:
         for lock in held:
             lock.release()
-
-
-def unsent(mlruns: Path) -> set[str]:
-    """Fingerprints of the stages of which a store has not everything yet."""
-    records = [read_json(record_of(mlruns, marker.stem)) for marker in (mlruns / "tracking").glob("*.open")]
-    return {str(name) for record in records if record is not None for name in record.get("folders", [])}
-
-
-def alive_elsewhere(record: Record, marker: Path) -> bool:
-    """Whether another machine, whose locks may be invisible here, has touched its marker not long ago."""
-    return record["host"] != socket.gethostname() and time.time() - marker.stat().st_mtime < FOREIGN_SILENCE
 
 
 def settle(store: Store) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from kdlab.addresses import linkable
 from kdlab.interruption import held_back
 from kdlab.tracking.courier import Courier
-from kdlab.tracking.executions import new_record, settle
+from kdlab.tracking.executions import settle
 from kdlab.tracking.news import News
 from kdlab.tracking.provenance import provenance
+from kdlab.tracking.records import new_record
 from kdlab.tracking.server import comparison_link, runs_of
 from kdlab.tracking.store import address
 
