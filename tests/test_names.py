@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lightning.pytorch as lightning
 import pytest
+import torch
 
 from kdlab.data.breast_cancer import BreastCancer
 from kdlab.experiment import ConfigurationError, read
@@ -113,3 +114,23 @@ def test_names_that_only_count_are_none() -> None:
     assert found.keys() == {"feature_names", "preparation"}
     assert found["feature_names"] == ["column0", "column1", "column2", "column3"]
     assert names_of(lightning.LightningDataModule()) == {}
+
+
+def test_the_shipped_rules_are_in_the_columns_own_units() -> None:
+    cancer = BreastCancer()
+    cancer.setup()
+    experiment = read(Path(__file__).parents[1] / "experiments" / "breast_cancer.yaml")
+    named = experiment.with_names(names_of(cancer))
+    module = named.build_module("joint", named.build_model("joint"), None)
+    inputs = cancer.splits["train"]["inputs"]
+    # As the shipped tree learns it, from the labels in place of a student.
+    module.explainer.learn(inputs, torch.nn.functional.one_hot(cancer.splits["train"]["target"], 2).double())
+    first = module.explainer.text().splitlines()[0]
+    name, bound = first.removeprefix("if ").removesuffix(":").split(" <= ")
+    column = cancer.feature_names.index(name) if cancer.feature_names else -1
+    values = cancer.preparation.undone(inputs)[:, column]
+    below = inputs[:, column].double() <= float(module.explainer.threshold[0])
+    assert 0.2 < float(below.double().mean()) < 0.8
+    assert torch.equal(values <= float(bound), below)
+    asked = {"seed": 0, "needs": {"teacher": "a"}, "data": "content"}
+    assert named.fingerprints().stage("joint", **asked) == experiment.fingerprints().stage("joint", **asked)
