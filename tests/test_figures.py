@@ -30,3 +30,21 @@ def test_inputs_of_every_kind_are_drawn(shape: tuple[int, ...]) -> None:
     panel = attribution_panel(inputs, {"student": inputs - 0.5, "teacher": inputs}, titles(SAMPLES + 2), features)
     assert len(panel.get_axes()) == 3 * SAMPLES
     assert [ax.get_title() for ax in panel.get_axes()[:3]] == ["class 0", "student", "teacher"]
+
+
+def test_a_tables_sample_is_listed_in_its_own_units_beside_what_counts() -> None:
+    inputs = torch.tensor([[103.25, 0.5, 1.0]]).repeat(2, 1)
+    attributions = torch.tensor([[0.1, -0.4, 0.2]]).repeat(2, 1)
+    names = ["worst perimeter", "$age", "colour is red"]
+    listed, bars, *_ = attribution_panel(inputs, {"student": attributions}, titles(2), names).get_axes()
+    (text,) = listed.texts
+    assert text.get_text().splitlines() == ["worst perimeter = 103.2", r"\$age = 0.5", "colour is red = 1"]
+    # The strongest on top.
+    assert [label.get_text() for label in bars.get_yticklabels()] == [
+        "worst perimeter = 103.2",
+        "colour is red = 1",
+        r"\$age = 0.5",
+    ]
+    many = attribution_panel(torch.rand(1, 40), {}, titles(1), [f"f{number}" for number in range(40)])
+    lines = many.get_axes()[0].texts[0].get_text().splitlines()
+    assert (len(lines), lines[-1]) == (12, "and 29 more")
