@@ -83,7 +83,10 @@ class Fingerprints:
                 metric that ``monitor`` names compares with them.
         """
         config = self._checked.outline.stages[stage]
+        kept = [self._kept_of(teacher) for teacher in config.teachers]
         return {
+            # What a teacher's cache leaves out, its students do not see; the teacher itself is the same.
+            **({"cache": kept} if any(kept) else {}),
             "format": FORMAT,
             "seed": seed,
             "data": {"content": data, **self.data(known=data is not None)},
@@ -92,6 +95,11 @@ class Fingerprints:
             "start": None if config.start is None else needs[config.start],
             "reference": list(reference) if self.judge(stage).compares and not config.teachers else [],
         }
+
+    def _kept_of(self, teacher: str) -> dict[str, Any] | None:
+        """What a teacher's cache keeps of its logits; None where that is all."""
+        cache = self._checked.outline.stages[teacher].cache or {}
+        return cache if "top_k" in cache or cache.get("dtype") == "float16" else None
 
     def data(self, known: bool) -> dict[str, Any]:
         """The data module's settings and code.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kdlab.callbacks.evaluate import Evaluate
 from kdlab.callbacks.measure import Measure
 from kdlab.callbacks.standard import standard_measures
+from kdlab.configuration.errors import ConfigurationError
 from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
 from kdlab.errors import StageError
@@ -20,7 +21,7 @@ from kdlab.maps import check_maps
 from kdlab.modules.joint import Joint
 from kdlab.modules.supervised import Supervised
 from kdlab.options import Options
-from kdlab.outputs import logits_of
+from kdlab.outputs import logits_of, shape_of_logits
 from kdlab.randomness import address, forked
 from kdlab.stage_folder import StageFolder
 from kdlab.teacher import Teacher
@@ -81,9 +82,11 @@ class Job:
 
     def prepare(self, module: lightning.LightningModule) -> None:
         """Let the module see one batch of its data, so that what does not fit is refused before anything trains."""
-        if not isinstance(module, Supervised):
-            return
         stage = self.experiment.stages[self.stage]
+        if not isinstance(module, Supervised):
+            with user_errors(f"stage {self.stage!r}"):
+                self.evaluate(module).check(module, first_batch(self.data))
+            return
         if isinstance(module, Joint) and module.frozen:
             self._check_frozen(stage)
         if isinstance(self.data, DataModule):
@@ -125,11 +128,7 @@ class Job:
         if self.teacher is not None:
             networks["its teacher"] = self.teacher.network
         for name, network in networks.items():
-            modes = [(part, part.training) for part in network.modules()]
-            with torch.no_grad():
-                shape = tuple(logits_of(network.eval()(batch["inputs"][:2])).shape)
-            for part, mode in modes:
-                part.training = mode
+            shape = shape_of_logits(network, batch["inputs"][:2], name)
             if len(shape) != 2 or shape[1] != self.data.classes:
                 raise StageError(
                     f"stage {self.stage!r}: {name} ({type(network).__name__}) gives outputs of shape {shape}, "
@@ -258,8 +257,10 @@ def user_errors(where: str) -> Iterator[None]:
     """What constructors, losses, metrics and networks refuse becomes one line that says where."""
     try:
         yield
+    except StageError:
+        raise
+    except ConfigurationError as error:
+        raise StageError(f"{where}: {error}") from error
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
-        if isinstance(error, StageError):
-            raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
         raise StageError(f"{where}: {text}") from error

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 
 @runtime_checkable
@@ -49,6 +51,54 @@ def check_logits(logits: Tensor, network: str) -> Tensor:
     if logits.ndim == 1 or logits.shape[-1:] == (1,):
         raise ValueError(f"{found}: give a binary classifier two logits, one a class")
     raise ValueError(f"{found}: give one row of logits a sample, such as those of one token or their mean")
+
+
+def shape_of_logits(network: nn.Module, inputs: Tensor, name: str) -> tuple[int, ...]:
+    """Return the shape of a network's logits, in eval mode and without gradient; its modes stay as they were.
+
+    Args:
+        network: from inputs (batch, ...).
+        inputs: what it is to take.
+        name: what to call it, such as ``its model``.
+
+    Raises:
+        TypeError: If it returns no logits.
+        ValueError: If it cannot take the inputs; it says what a sample is and which layer takes something else.
+    """
+    modes = [(part, part.training) for part in network.modules()]
+    entered: list[tuple[str, nn.Module, object]] = []
+    hooks = [hook for path, part in network.named_modules() if part._parameters for hook in _noted(entered, path, part)]
+    try:
+        with torch.no_grad():
+            return tuple(logits_of(network.eval()(inputs)).shape)
+    except (RuntimeError, ValueError, IndexError) as error:
+        if type(error) not in (RuntimeError, ValueError, IndexError) or not entered:
+            raise  # out of memory, say, has nothing to do with shapes
+        path, layer, given = entered[-1]
+        sample = tuple(inputs.shape[1:])
+        raise ValueError(
+            f"{name} ({type(network).__name__}) does not take the data's inputs: a sample is of shape {sample}, which "
+            f"is {inputs[0].numel()} values, and its layer {path or 'itself'}, {' '.join(repr(layer).split())}, was "
+            f"given {given}; correct its arguments"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for part, mode in modes:
+            part.training = mode
+
+
+def _noted(entered: list[tuple[str, nn.Module, object]], path: str, layer: nn.Module) -> list[RemovableHandle]:
+    """Keep the layers that run, each with the shape that it was given, until they are done."""
+
+    def before(_: nn.Module, given: tuple[object, ...]) -> None:
+        first = given[0] if given else None
+        entered.append((path, layer, tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__))
+
+    def after(*_: object) -> None:
+        entered.pop()
+
+    return [layer.register_forward_pre_hook(before), layer.register_forward_hook(after)]
 
 
 class AsLogits(nn.Module):

@@ -45,6 +45,13 @@ class Teacher:
         with torch.no_grad():
             return self(batch["inputs"])
 
+    def exact_logits(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Logits (batch, classes) for whoever measures: as ``logits``, but live where the cache keeps less than all."""
+        if self.soft_labels is None or self.soft_labels.exact:
+            return self.logits(batch)
+        with torch.no_grad():
+            return self(batch["inputs"])
+
     def logits_and_features(self, inputs: Tensor, layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
         """Live logits, and what the named layers gave on the way."""
         with torch.no_grad(), capture(self.network, layers) as captured:
@@ -148,6 +155,10 @@ class Ensemble(Teacher):
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The teachers' logits, combined."""
         return self._combine(torch.stack([teacher.logits(batch) for teacher in self._teachers]))
+
+    def exact_logits(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The teachers' exact logits, combined."""
+        return self._combine(torch.stack([teacher.exact_logits(batch) for teacher in self._teachers]))
 
     def to(self, device: torch.device | str) -> Self:
         """Move all of them."""

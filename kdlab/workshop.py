@@ -13,7 +13,7 @@ from kdlab.errors import StageError
 from kdlab.experiment import Experiment
 from kdlab.job import Job, names_of, network_of, trained_module, user_errors
 from kdlab.options import Options
-from kdlab.soft_labels import SoftLabels, gather
+from kdlab.soft_labels import Cache, SoftLabels
 from kdlab.stage_folder import StageFolder
 from kdlab.teacher import Ensemble, Teacher
 from kdlab.weights import load_weights
@@ -171,7 +171,8 @@ class Workshop:
 
     def _one_teacher(self, stage: str, seed: int) -> Teacher:
         planned = self.planned(stage, seed)
-        fingerprint = planned.folder.fingerprint
+        # Two trials of a sweep may keep different parts of what one teacher says.
+        fingerprint = f"{planned.folder.fingerprint} {self.experiment.stages[stage].cache or {}}"
         if fingerprint not in self._teachers:
             module = trained_module(self.job(planned))
             teacher = Teacher(network_of(module))
@@ -183,9 +184,10 @@ class Workshop:
     def _soft_labels(self, planned: Planned, teacher: Teacher, data: DataModule) -> SoftLabels:
         """The teacher's logits on every sample, from the file in its folder if that is whole and its own."""
         owner = {"teacher": planned.folder.fingerprint, "data": str(self.data_hash)}
-        path = planned.folder.path / "soft_labels.npy"
+        cache = Cache(**(self.experiment.stages[planned.stage].cache or {}))
+        path = planned.folder.path / ".".join(["soft_labels", *filter(None, [cache.name]), "npy"])
         with planned.folder.locked():
-            found = SoftLabels.load(path, owner)
+            found = SoftLabels.load(path, owner, cache)
             if found is not None:
                 return found
             accelerator = torch.device("cuda") if self._on_gpu() else torch.device("cpu")
@@ -193,9 +195,9 @@ class Workshop:
             batches = data.every_batch()
             with torch.no_grad():
                 pairs = ((batch["index"], teacher(batch["inputs"].to(accelerator))) for batch in batches)
-                table = gather(pairs, data.samples)
+                found = SoftLabels.write(path, pairs, data.samples, owner, cache)
             teacher.to("cpu")
-            return SoftLabels.save(path, table, owner)
+            return found
 
     def _on_gpu(self) -> bool:
         return self.options.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kdlab.models.conv_net import ConvNet
-from kdlab.soft_labels import SoftLabels, gather
+from kdlab.soft_labels import Cache, SoftLabels, gather
 from kdlab.teacher import Ensemble, Teacher
 from tests.data.made_up import MadeUp
 
@@ -18,9 +18,13 @@ def cached(tmp_path: Path) -> tuple[Teacher, MadeUp]:
     data.setup()
     teacher = Teacher(ConvNet(classes=3, width=4))
     with torch.no_grad():
-        table = gather(((b["index"], teacher(b["inputs"])) for b in data.every_batch()), data.samples)
-    teacher.soft_labels = SoftLabels.save(tmp_path / "soft.npy", table, OWNER)
+        pairs = ((b["index"], teacher(b["inputs"])) for b in data.every_batch())
+        teacher.soft_labels = SoftLabels.write(tmp_path / "soft.npy", pairs, data.samples, OWNER)
     return teacher, data
+
+
+def whole(path: Path, table: torch.Tensor, cache: Cache = Cache(), views: int = 1) -> SoftLabels:
+    return SoftLabels.write(path, [(torch.arange(len(table)), table)], len(table), OWNER, cache, views)
 
 
 def test_cached_logits_equal_live_ones(tmp_path: Path) -> None:
@@ -62,7 +66,7 @@ def test_a_damaged_cache_is_not_used(tmp_path: Path) -> None:
 
 def test_soft_labels_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not finite"):
-        SoftLabels.save(tmp_path / "soft.npy", torch.tensor([[float("nan"), 0.0]]), OWNER)
+        whole(tmp_path / "soft.npy", torch.tensor([[float("nan"), 0.0]]))
 
 
 def test_a_sample_that_is_missing_is_noticed() -> None:
@@ -70,9 +74,22 @@ def test_a_sample_that_is_missing_is_noticed() -> None:
         gather([(torch.tensor([0, 2]), torch.zeros(2, 2))], 3)
 
 
+@pytest.mark.parametrize(
+    ("batches", "wrong"),
+    [([[0, 1, 1, 2]], 1), ([[0, 1, 2], [1]], 1), ([[0, 1], [0, 1]], 3), ([[0, 1, 1]], 2), ([[0, 0, 0]], 3)],
+)
+def test_a_sample_that_is_there_twice_is_noticed(tmp_path: Path, batches: list[list[int]], wrong: int) -> None:
+    pairs = [(torch.tensor(index), torch.zeros(len(index), 2)) for index in batches]
+    with pytest.raises(ValueError, match=f"{wrong} of 3 are not"):
+        gather(pairs, 3)
+    with pytest.raises(ValueError, match=f"{wrong} of 3 are not"):
+        SoftLabels.write(tmp_path / "soft.npy", pairs, 3, OWNER)
+    assert not list(tmp_path.iterdir())
+
+
 def test_views_have_rows_of_their_own(tmp_path: Path) -> None:
     table = torch.arange(12.0).reshape(6, 2)  # three samples, two views each
-    labels = SoftLabels.save(tmp_path / "soft.npy", table, OWNER, views=2)
+    labels = whole(tmp_path / "soft.npy", table, views=2)
     assert torch.equal(labels.rows(torch.tensor([2, 0]), torch.tensor([1, 0])), table[[5, 0]])
 
 

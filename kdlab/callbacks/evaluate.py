@@ -269,7 +269,7 @@ class Evaluate(lightning.Callback):
         teacher = self.teacher
         if teacher is None or "teacher" in signals:
             return signals
-        return signals.joined({"teacher": teacher}, {"teacher_logits": lambda s: teacher.logits(s)})
+        return signals.joined({"teacher": teacher}, {"teacher_logits": lambda s: teacher.exact_logits(s)})
 
     def _keep_scores(self, name: str, metric: Metric, signals: Mapping[str, Any]) -> None:
         if isinstance(metric, PerSample) and "index" in signals:

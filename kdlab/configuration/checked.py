@@ -103,6 +103,7 @@ class Checked:
             "monitor": stage.monitor,
             "weights": written.get("weights"),
             "vary": stage.vary,
+            "cache": stage.cache,
             "trainer": trainer,
             "callbacks": [node.plain() for node in self.callbacks[stage.name]],
             "module": self.modules[stage.name].plain(),

@@ -33,6 +33,7 @@ class StageConfig:
         callbacks: class path and arguments of Lightning callbacks.
         combine: class path and arguments of what makes one teacher of several; the mean of their logits if left out.
         start: the stage whose finished weights this one's model starts from.
+        cache: how much of this teacher's logits its students get: ``top_k`` of each sample, as ``float16``.
     """
 
     name: str
@@ -46,6 +47,7 @@ class StageConfig:
     callbacks: tuple[dict[str, Any], ...] = ()
     combine: dict[str, Any] | None = None
     start: str | None = None
+    cache: dict[str, Any] | None = None
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -162,6 +164,7 @@ def _stage(document: Document, name: str, stage: Any, names: Mapping[str, Any]) 
         tuple(callbacks),
         _combine(document, keys, stage),
         _start(document, name, stage, names),
+        _cache(document, (*keys, "cache"), stage.get("cache")),
     )
 
 
@@ -206,6 +209,17 @@ def _start(document: Document, name: str, stage: Mapping[str, Any], names: Mappi
     if stage.get("weights") is not None:
         raise document.error(keys, "start and weights both say where the weights come from; drop one of them")
     return start
+
+
+def _cache(document: Document, keys: Keys, cache: Any) -> dict[str, Any] | None:  # noqa: ANN401  any YAML
+    if cache is None:
+        return None
+    known_keys(document, keys, mapping(document, keys, cache), ("top_k", "dtype"), "cache")
+    if cache.get("top_k") is not None:
+        count(document, (*keys, "top_k"), cache["top_k"], 1)
+    if cache.get("dtype") not in (None, "float16", "float32"):
+        raise document.error((*keys, "dtype"), f"expected float16 or float32, got {cache['dtype']!r}")
+    return {name: value for name, value in cache.items() if value is not None} or None
 
 
 def _weights(document: Document, keys: Keys, weights: Any) -> Path | None:  # noqa: ANN401  any YAML

@@ -215,7 +215,8 @@ class Distilled(Supervised):
         return signals.joined(
             {"teacher": teacher},
             {
-                "teacher_logits": lambda s: teacher.logits(s),
+                # What a cache leaves out is for training alone: metrics are about the teacher itself.
+                "teacher_logits": lambda s: teacher.logits(s) if self.training else teacher.exact_logits(s),
                 "explained": lambda s: s["teacher_logits"].argmax(dim=1),
             },
         )
