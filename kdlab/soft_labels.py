@@ -87,7 +87,7 @@ class Rows(Protocol):
         ...
 
 
-class Held:
+class InMemory:
     """A table in memory, on any device."""
 
     def __init__(self, columns: Mapping[str, Tensor]) -> None:
@@ -97,9 +97,9 @@ class Held:
         """Return the columns of rows (batch,)."""
         return {name: column.index_select(0, row.to(column.device)) for name, column in self.columns.items()}
 
-    def to(self, device: torch.device) -> "Held":
+    def to(self, device: torch.device) -> "InMemory":
         """Return the same on another device."""
-        return Held({name: column.to(device) for name, column in self.columns.items()})
+        return InMemory({name: column.to(device) for name, column in self.columns.items()})
 
 
 class Mapped:
@@ -128,10 +128,10 @@ class Mapped:
             raise IndexError(f"row {rows.min()} is not in a table of {self.count}")
         return self._some(rows)
 
-    def held(self, device: torch.device | None = None) -> Held:
+    def held(self, device: torch.device | None = None) -> InMemory:
         """Return the whole table in memory, on a device, copied piece by piece."""
         pieces = [self._some(slice(start, start + 2**14)) for start in range(0, self.count, 2**14)]
-        return Held({name: torch.cat([piece[name].to(device) for piece in pieces]) for name in self._columns})
+        return InMemory({name: torch.cat([piece[name].to(device) for piece in pieces]) for name in self._columns})
 
     def _some(self, rows: Any) -> dict[str, Tensor]:  # noqa: ANN401  numpy's index
         found = {name: torch.from_numpy(numpy.array(column[rows])) for name, column in self._columns.items()}
@@ -148,7 +148,7 @@ class SoftLabels:
     """
 
     def __init__(self, table: Tensor, views: int = 1) -> None:
-        self._rows: Rows = Held({"logit": table})
+        self._rows: Rows = InMemory({"logit": table})
         self._on_disk: Mapped | None = None
         self._views, self._classes, self.exact = views, table.shape[1], True
 
@@ -229,8 +229,8 @@ class SoftLabels:
         """Keep the table on the device where it is small enough."""
         place, disk = torch.device(device), self._on_disk
         if disk is None:
-            size = sum(part.nbytes for part in self._rows.columns.values()) if isinstance(self._rows, Held) else 0
-            if isinstance(self._rows, Held) and size <= RESIDENT_BYTES:
+            size = sum(part.nbytes for part in self._rows.columns.values()) if isinstance(self._rows, InMemory) else 0
+            if isinstance(self._rows, InMemory) and size <= RESIDENT_BYTES:
                 self._rows = self._rows.to(place)
         elif disk.bytes <= (HELD_BYTES if place.type == "cpu" else RESIDENT_BYTES):
             self._rows = disk.held(place)
