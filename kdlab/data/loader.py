@@ -85,12 +85,8 @@ class ShuffledLoader(TensorLoader):
       was unfinished, or ``max_steps`` is set: then also after a finished epoch. So a position is bound to its epoch
       here, and dropped when ``set_epoch`` names another.
     - Lightning counts on by its own batch counter and asks ``len()`` for the whole epoch's length, not the rest's.
-    - Traps that no loader can mend. A checkpoint in ``on_train_batch_end`` after which a validation is due (the epoch's
-      last batch, or by ``val_check_interval``) makes Lightning skip that validation, and on the last batch
-      ``on_train_epoch_end`` too; one in ``on_validation_end`` resumes rightly. Gradients accumulated but not yet
-      applied are not saved: save when the optimiser has stepped. ``self.log``'s epoch mean covers the batches after
-      the resume only. The global random state (dropout) is not in the checkpoint. A ``torch`` ``DataLoader`` has no
-      state: Lightning then reads the epoch's first batches again, with a warning.
+    - What else a resume needs is no loader's business: see ``kdlab/life``. A ``torch`` ``DataLoader`` has no state:
+      Lightning then reads the epoch's first batches again, with a warning.
 
     Args:
         tensors: By name, all of the same length N in their first dimension.

@@ -1,5 +1,6 @@
 """What somebody brings along that draws random numbers or counts, in Lightning's own ways."""
 
+import time
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -71,6 +72,29 @@ class Jitter(lightning.Callback):
     def _move(self, module: lightning.LightningModule) -> None:
         for parameter in module.parameters():
             parameter += 0.01 * torch.randn_like(parameter) + 0.001 * float(np.random.rand())
+
+
+class Uneven(lightning.Callback):
+    """Draws more numbers on each further rank, so that their dropout differs."""
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        torch.rand(trainer.global_rank + 1)
+
+
+class Slow(lightning.Callback):
+    """Makes each validation take a while.
+
+    Args:
+        seconds: how long.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        time.sleep(self.seconds)
 
 
 class Decay(lightning.Callback):

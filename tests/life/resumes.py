@@ -21,8 +21,16 @@ from kdlab.weights import load_weights
 from kdlab.workshop import Workshop
 from tests.experiments import written
 
-#: Two runs spend other times.
-TIMES = ("trained_seconds", "seconds", "time_elapsed", "journal_bytes")
+#: What two runs measure differently, and what follows from it.
+MEASURED = (
+    "seconds",
+    "trained_seconds",
+    "evaluation_seconds",
+    "time_elapsed",
+    "memory_bytes",
+    "files",
+    "journal_bytes",
+)
 
 
 @dataclass(frozen=True)
@@ -78,12 +86,12 @@ def bench(folder: Path, monkeypatch: pytest.MonkeyPatch, stages: dict[str, Any],
 
 
 def outcome(folder: StageFolder) -> dict[str, Any]:
-    """All that a stage leaves, but for times."""
+    """All that a stage leaves, but for what is measured."""
     done = folder.done
     assert done is not None
     lines = [json.loads(line) for line in folder.journal.read_text().splitlines()]
     return {
-        "done": {name: value for name, value in done.items() if name != "files" and not name.endswith("seconds")},
+        "done": {name: value for name, value in done.items() if name not in MEASURED},
         "journal": [{name: value for name, value in line.items() if name != "time"} for line in lines],
         "weights": load_weights(folder.weights),
     }
@@ -123,14 +131,14 @@ def place(copy: Path) -> tuple[int, int]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether nested values are equal bit for bit, NaN included, but for times."""
+    """Whether nested values are equal bit for bit, NaN included, but for what is measured."""
     if isinstance(one, torch.Tensor):
         alike = isinstance(other, torch.Tensor) and (one.dtype, one.shape) == (other.dtype, other.shape)
         return alike and one.numpy().tobytes() == other.numpy().tobytes()
     if isinstance(one, dict):
         if one.keys() != other.keys():
             return False
-        return all(same(one[name], other[name]) for name in one if name not in TIMES)
+        return all(same(one[name], other[name]) for name in one if name not in MEASURED)
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
     return bool(one == other or (one != one and other != other))
@@ -140,4 +148,4 @@ def difference(one: Any, other: Any, where: str = "") -> list[str]:
     """Where nested values differ."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return [line for name in one for line in difference(one[name], other[name], f"{where}/{name}")]
-    return [] if where.endswith(TIMES) or same(one, other) else [f"{where}: {one} | {other}"]
+    return [] if where.endswith(MEASURED) or same(one, other) else [f"{where}: {one} | {other}"]
