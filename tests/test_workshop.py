@@ -137,3 +137,26 @@ def test_a_report_says_of_data_that_they_are_known_by_their_settings_alone(tmp_p
     assert execution is not None
     sentence = "The data (Foreign) are known by their settings alone: a finished stage does not notice"
     assert any(line.startswith(sentence) for line in findings(summarise(execution))) == (name is not None)
+
+
+def test_a_file_beside_an_own_class_in_a_package_counts(project: Project) -> None:
+    package = project.experiments / "packed"
+    package.mkdir()
+    (package / "net.py").write_text("from owned import Net\n\n\nclass Beside(Net):\n    pass\n")
+    (package / "list.txt").write_text("1")
+    model = {"class_path": "packed.net.Beside", "init_args": {"file": "list.txt"}}
+    project.arguments("baseline")["model"] = model
+    before = workshop(project).fingerprint("baseline", 0)
+    rewrite(package / "list.txt")
+    after = workshop(project).fingerprint("baseline", 0)
+    sys.modules.pop("packed.net")
+    sys.modules.pop("packed")
+    assert after != before
+
+
+def test_a_whole_number_as_default_is_the_same_when_it_is_written_out(project: Project) -> None:
+    project.edit("owned", "width: int = 4,", "width: int = 4, slope: float = 1,")
+    forget()
+    before = workshop(project).fingerprint("baseline", 0)
+    given(*NET, slope=1.0)(project)
+    assert workshop(project).fingerprint("baseline", 0) == before
