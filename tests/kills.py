@@ -156,11 +156,13 @@ def costless(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def points_of(mlruns: Path) -> tuple[dict[str, Counter[Any]], list[str]]:
-    """The points of each stage's MLflow run by its fingerprint, doubled ones counted; and the statuses of all runs."""
+    """The points of each stage's MLflow run by its fingerprint, and the statuses of all runs; none may be doubled."""
     with closing(sqlite3.connect(mlruns / "mlflow.db")) as connection:
         names = dict(connection.execute("SELECT run_uuid, value FROM tags WHERE key = 'fingerprint'").fetchall())
         rows = connection.execute("SELECT run_uuid, key, step, value, is_nan FROM metrics").fetchall()
         statuses = [status for (status,) in connection.execute("SELECT status FROM runs")]
+    twice = {place: n for place, n in Counter(row[:3] for row in rows).items() if n > 1}
+    assert not twice, f"{len(twice)} points stand twice: {list(twice)[:3]}"
     points: dict[str, Counter[Any]] = {name: Counter() for name in names.values()}
     assert len(points) == len(names), "a stage has two runs"
     for run, key, step, value, nan in rows:

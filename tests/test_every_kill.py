@@ -55,9 +55,16 @@ def tiny(folder: Path) -> Path:
 
 
 def enumerate_kills(
-    action: Callable[[Path], object], folder: Path, check: Callable[[Path, Path], object], stride: int
+    action: Callable[[Path], object],
+    folder: Path,
+    check: Callable[[Path, Path], object],
+    stride: int,
+    killed_before: str | None = None,
 ) -> Counter[str]:
-    """Kill an action before each of its operations, run it again each time and check; the kills of each scene."""
+    """Kill an action before each of its operations, run it again each time and check; the kills of each scene.
+
+    With ``killed_before`` it was killed once already, at the first operation of that scene.
+    """
     prepared, mlruns, log = folder / "prepared", folder / "mlruns", folder / "log.txt"
     forked(lambda: Store(mlruns).experiment("made_up"), log)  # tables take seconds, and are made once
     shutil.copytree(mlruns, prepared)
@@ -68,6 +75,13 @@ def enumerate_kills(
 
     _, scenes = forked(lambda: action(mlruns), log, kill_at=0)
     shutil.copytree(mlruns, folder / "whole")
+    if killed_before is not None:
+        first = scenes.index(killed_before) + 1
+        afresh()
+        assert not forked(lambda: action(mlruns), log, kill_at=first)[0]
+        shutil.rmtree(prepared)
+        shutil.copytree(mlruns, prepared)
+        _, scenes = forked(lambda: action(mlruns), log, kill_at=0)
     kills: Counter[str] = Counter()
     faults: list[str] = []
     for number in range(1, len(scenes) + 1, stride):
@@ -99,11 +113,25 @@ def test_a_run_killed_at_any_operation_ends_as_if_nothing_had_been(
     assert {"soft labels", "training", "finish", "test", "report", "tracking", "executions"} <= kills.keys()
 
 
+def test_a_start_killed_while_it_settles_what_a_kill_left_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kdlab.training, "CHECKPOINT_SECONDS", 0.0)
+    path = tiny(tmp_path)
+
+    def action(mlruns: Path) -> Any:
+        return run(read(path), Options(mlruns=mlruns, accelerator="cpu"))
+
+    action(tmp_path / "warm")
+    kills = enumerate_kills(action, tmp_path, check_equal, 1 if STRIDE == 1 else 2, killed_before="report")
+    assert {"tracking", "executions"} <= kills.keys()
+
+
 def test_a_sweep_killed_at_any_operation_has_its_trials_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kdlab.training, "CHECKPOINT_SECONDS", 0.0)
     tiny(tmp_path)
     search = {"alpha": {"sets": "student.alpha", "float": [0.1, 2.0]}}
-    content = {"search": search, "objectives": {"accuracy": ACCURACY}, "start": [{"alpha": 0.5}, {"alpha": 1.5}]}
+    content = {"search": search, "objectives": {"accuracy": ACCURACY}, "start": [{"alpha": 1.5}]}
     path = tmp_path / "made_up.sweep.yaml"
     path.write_text(yaml.safe_dump(content))
 
