@@ -174,6 +174,17 @@ def test_a_teacher_reused_by_another_experiment_keeps_its_run_and_the_link_names
     assert "compare-experiments" in link
 
 
+def test_a_number_of_the_training_in_a_test_is_no_point_of_its_curve(mlruns: Path) -> None:
+    folder = begin_stage(mlruns)
+    complete_stage(folder, {"test/accuracy": 0.9, "train/explainer/leaves": 7.0})
+    tracker = tracked(mlruns)
+    tracker.finish(folder)
+    tracker.end()
+    (run,) = stage_runs(mlruns)
+    assert run.data.metrics["test/accuracy"] == 0.9
+    assert "train/explainer/leaves" not in run.data.metrics
+
+
 def test_a_new_evaluation_is_sent_to_the_finished_run(mlruns: Path) -> None:
     folder = begin_stage(mlruns)
     complete_stage(folder)
