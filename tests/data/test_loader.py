@@ -149,3 +149,14 @@ def test_leaves_the_global_random_state_alone() -> None:
 def test_refuses_what_makes_no_batch(data: dict[str, Tensor], batch_size: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ShuffledLoader(data, batch_size, seed=0)
+
+
+def test_each_epoch_and_each_seed_has_an_order_of_its_own_over_the_same_samples() -> None:
+    orders = []
+    for seed, epoch in ((0, 0), (0, 1), (1, 0)):
+        loader = ShuffledLoader({"inputs": torch.arange(32)}, 8, seed)
+        loader.set_epoch(epoch)
+        orders.append(torch.cat([batch["inputs"] for batch in loader]).tolist())
+    assert all(sorted(order) == list(range(32)) for order in orders)
+    assert orders[0] != orders[1]
+    assert orders[0] != orders[2]
