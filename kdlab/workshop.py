@@ -222,6 +222,9 @@ def plans(workshop: Workshop) -> list[Planned]:
         if not options.only or stage in options.only:
             for seed in experiment.seeds_of(stage):
                 choose(stage, seed)
-    # Stages stand behind those that they need, so all seeds of one may stand together.
-    places = {stage: place for place, stage in enumerate(experiment.stages)}
+    # In the order in which they were chosen they stand behind all that they need and are compared with, wherever that
+    # stands in the file; so all seeds of one may stand together.
+    places: dict[str, int] = {}
+    for stage, _ in chosen:
+        places.setdefault(stage, len(places))
     return [workshop.planned(*which) for which in sorted(chosen, key=lambda which: places[which[0]])]
