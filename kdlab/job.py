@@ -21,11 +21,11 @@ from kdlab.maps import check_maps
 from kdlab.modules.joint import Joint
 from kdlab.modules.supervised import Supervised
 from kdlab.options import Options
-from kdlab.outputs import logits_of, shape_of_logits
+from kdlab.outputs import check_class_order, logits_of, shape_of_logits
 from kdlab.randomness import address, forked
 from kdlab.stage_folder import StageFolder
 from kdlab.teacher import Teacher
-from kdlab.weights import load_weights
+from kdlab.weights import classes_in, load_weights
 
 
 @dataclass
@@ -66,12 +66,21 @@ class Job:
             )
         return self.data
 
+    @property
+    def class_names(self) -> list[str] | None:
+        """What the data call their classes; None where they only count them."""
+        return names_of(self.data).get("class_names")
+
     def build(self) -> lightning.LightningModule:
         """The stage's module: initial weights from (seed, "model"), all else from (seed, "explainer")."""
         with forked(address(self.seed, "model")):
             model = self.experiment.build_model(self.stage)
         start = self.experiment.stages[self.stage].weights
         if start is not None:
+            known = classes_in(start)
+            if known is not None and self.class_names is not None:
+                with user_errors(f"stage {self.stage!r}"):
+                    check_class_order(known, self.class_names, f"who trained the weights {start}")
             put(model, load_weights(start), f"weights {start}")
         if self.start is not None:
             put(model, dict(self.start), f"the weights of stage {self.experiment.stages[self.stage].start!r}")

@@ -1,6 +1,6 @@
 """The logits in what a network returns: a tensor, or a mapping or dataclass with them as ``logits``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -51,6 +51,54 @@ def check_logits(logits: Tensor, network: str) -> Tensor:
     if logits.ndim == 1 or logits.shape[-1:] == (1,):
         raise ValueError(f"{found}: give a binary classifier two logits, one a class")
     raise ValueError(f"{found}: give one row of logits a sample, such as those of one token or their mean")
+
+
+def check_class_order(found: Sequence[str], wanted: Sequence[str], whose: str) -> None:
+    """Refuse classes that are others, or stand in another order, than those that are needed, such as the data's.
+
+    Args:
+        found: names of the classes, in the order of the logits.
+        wanted: those that are needed.
+        whose: whose logits they are, such as ``the teacher``.
+
+    Raises:
+        ValueError: If they differ; it says where.
+    """
+    if list(found) == list(wanted):
+        return
+    if sorted(found) != sorted(wanted):
+        raise ValueError(f"{whose} knows the classes {list(found)[:20]}, {list(wanted)[:20]} are needed")
+    place = next(place for place, (one, other) in enumerate(zip(found, wanted, strict=True)) if one != other)
+    raise ValueError(
+        f"{whose} has its classes in another order: logit {place} is of {found[place]!r} and {wanted[place]!r} is "
+        f"needed there; wrap the network as kdlab.outputs.Reordered(network, {list(found)[:20]}, {list(wanted)[:20]})"
+    )
+
+
+class Reordered(nn.Module):
+    """A network whose logits stand in another order of the classes; its layers have ``network.`` before their paths.
+
+    Args:
+        network: from inputs to logits (batch, classes), or something that has them as ``logits``.
+        found: names of its classes, in the order of its logits.
+        wanted: the same names in the order that is wanted.
+
+    Raises:
+        ValueError: If the names are not the same, or one is there twice.
+    """
+
+    order: Tensor
+
+    def __init__(self, network: nn.Module, found: Sequence[str], wanted: Sequence[str]) -> None:
+        super().__init__()
+        if sorted(found) != sorted(wanted) or len(set(found)) < len(found):
+            raise ValueError(f"{list(found)[:20]} cannot be put in the order {list(wanted)[:20]}; name each class once")
+        self.network = network
+        self.register_buffer("order", torch.tensor([list(found).index(name) for name in wanted]), persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (batch, classes) in the wanted order."""
+        return logits_of(self.network(inputs)).index_select(1, self.order)
 
 
 def shape_of_logits(network: nn.Module, inputs: Tensor, name: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kdlab.capture import capture
 from kdlab.explainers.base import Attribution
-from kdlab.outputs import check_logits, logits_of
+from kdlab.outputs import check_class_order, check_logits, logits_of
 from kdlab.soft_labels import SoftLabels
 
 
@@ -23,11 +23,19 @@ class Teacher:
         network: any network from inputs to logits, or to a mapping or dataclass that holds them as ``logits``; it is
             frozen in place.
         soft_labels: its logits on fixed views of the data, used for batches that carry ``index`` and ``view``.
+        class_names: what its logits stand for, in their order; where the data name their classes too, they are
+            compared before training. None: nobody knows.
     """
 
-    def __init__(self, network: nn.Module, soft_labels: SoftLabels | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        soft_labels: SoftLabels | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
         self.network = network.eval().requires_grad_(False)
         self.soft_labels = soft_labels
+        self.class_names = None if class_names is None else list(class_names)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Logits (batch, classes), computed now; gradients reach the inputs if they ask for them.
@@ -85,11 +93,16 @@ class BlackBox(Teacher):
 
     Args:
         predict: from inputs (batch, ...) to logits or log-probabilities (batch, classes); never differentiated.
-        soft_labels: as in Teacher.
+        soft_labels, class_names: as in Teacher.
     """
 
-    def __init__(self, predict: Callable[[Tensor], Tensor], soft_labels: SoftLabels | None = None) -> None:
-        super().__init__(Predictor(predict), soft_labels)
+    def __init__(
+        self,
+        predict: Callable[[Tensor], Tensor],
+        soft_labels: SoftLabels | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(Predictor(predict), soft_labels, class_names)
 
     def logits_and_features(self, inputs: Tensor, layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
         """Logits alone; asked for features, a ValueError says what to do."""
@@ -143,13 +156,17 @@ class Ensemble(Teacher):
         combine: from logits (teachers, batch, classes) to logits (batch, classes), such as ``MeanOfProbabilities``.
 
     Raises:
-        ValueError: If there are no teachers.
+        ValueError: If there are no teachers, or they name their classes in different orders.
     """
 
     def __init__(self, teachers: Sequence[Teacher], combine: Callable[[Tensor], Tensor] = mean_of_logits) -> None:
         if not teachers:
             raise ValueError("an ensemble needs at least one teacher")
-        super().__init__(Together([teacher.network for teacher in teachers], combine))
+        named = [teacher.class_names for teacher in teachers if teacher.class_names is not None]
+        for other in named[1:]:
+            check_class_order(other, named[0], "a teacher of the ensemble")
+        networks = Together([teacher.network for teacher in teachers], combine)
+        super().__init__(networks, class_names=named[0] if named else None)
         self._teachers, self._combine = list(teachers), combine
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:

@@ -41,7 +41,7 @@ def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Cal
         life = Life(folder, journal, scored, stage.monitor, higher, CHECKPOINT_SECONDS, on_commit, own)
         arguments = job.experiment.trainer_arguments(job.stage)
         if arguments.get("max_epochs") == 0:
-            save_weights(folder.weights, exported(module))
+            save_weights(folder.weights, exported(module), job.class_names)
             untrained = {"epoch": -1, "steps": 0, "seconds": 0.0, "monitor": None, "best": None}
             folder.finish(untrained)
             return
@@ -59,7 +59,7 @@ def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Cal
             raise DivergedError(f"{life.monitor} was never a number; the training diverged, lower the learning rate")
         explain_chosen(module, data, trainer, life, journal, evaluate)
         if trainer.is_global_zero:
-            finish(folder, life, trainer, journal, evaluate, memory)
+            finish(folder, life, trainer, journal, evaluate, memory, job.class_names)
 
 
 def fit(trainer: lightning.Trainer, module: lightning.LightningModule, data: Any, folder: StageFolder) -> None:  # noqa: ANN401
@@ -110,9 +110,10 @@ def finish(
     journal: Journal,
     evaluate: Evaluate,
     memory: PeakMemory,
+    class_names: list[str] | None,
 ) -> None:
     """Write what outlives the training, in an order in which a kill at any moment leaves a resumable folder."""
-    save_weights(folder.weights, life.best_weights())
+    save_weights(folder.weights, life.best_weights(), class_names)
     folder.commit(journal.size())
     done = {
         "epoch": life.best_epoch,

@@ -1,18 +1,22 @@
 """Weights on disk: safetensors, or checkpoints of which nothing is executed."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kdlab.errors import StageError
 from kdlab.files import replacing
+
+#: Where a file of weights says for which classes they were trained, as a list in JSON.
+CLASS_NAMES = "class_names"
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -29,12 +33,29 @@ class WholeCheckpoints(TorchCheckpointIO):
             torch.save(checkpoint, scratch)
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a ``.safetensors`` file in one atomic step."""
+def save_weights(path: Path, tensors: Mapping[str, Tensor], class_names: Sequence[str] | None = None) -> None:
+    """Write a ``.safetensors`` file in one atomic step, with the names of the classes where somebody knows them."""
+    about = None if class_names is None else {CLASS_NAMES: json.dumps(list(class_names))}
     # Copies, because safetensors refuses tensors that share memory, as tied weights do.
-    content = save({key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()})
+    content = save({key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}, about)
     with replacing(path) as scratch:
         scratch.write_bytes(content)
+
+
+def classes_in(path: Path) -> list[str] | None:
+    """Return the names of the classes that weights were trained for, in the logits' order; None where none stand there.
+
+    Raises:
+        StageError: If the file is damaged.
+    """
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, framework="pt") as opened:
+            about = opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise StageError(f"{path} is damaged: {error}") from error
+    return list(json.loads(about[CLASS_NAMES])) if CLASS_NAMES in about else None
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

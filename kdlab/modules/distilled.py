@@ -19,6 +19,7 @@ from kdlab.modules.supervised import Supervised, Terms
 from kdlab.modules.teacher_maps import dead_maps, frozen_maps
 from kdlab.modules.term import Sized, Term, check_layers, check_names, check_term, given
 from kdlab.modules.untouched import untouched
+from kdlab.outputs import check_class_order
 from kdlab.randomness import address, forked
 from kdlab.signals import Asked, Signals
 from kdlab.soft_labels import SoftLabels
@@ -153,6 +154,17 @@ class Distilled(Supervised):
                     with forked(address(self.seed, "parts", name)):
                         loss.prepare(**given(loss, term.takes, self._of_term(name, term, signals)))
         super().prepare(batch)
+
+    def setup(self, stage: str) -> None:
+        """Refuse a teacher whose classes are not the data's, where both name them; take the data's baseline.
+
+        Raises:
+            ValueError: If they are others, or stand in another order.
+        """
+        super().setup(stage)
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, DataModule) and self.teacher is not None and self.teacher.class_names is not None:
+            check_class_order(self.teacher.class_names, data.class_names, "the teacher")
 
     def on_fit_start(self) -> None:
         """The teacher is no submodule, so nobody else moves it."""
