@@ -186,7 +186,7 @@ class Distilled(Supervised):
             self._maps[name] = frozen_maps(self._the_teacher(), explainer, data, self.device)
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
-        """Let the student's average follow; not behind the step, where a checkpoint would come before it."""
+        """Let the student's average follow the steps so far."""
         if self.average is not None:
             self.average.follow(self.model, self.global_step)
 
