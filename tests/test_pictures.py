@@ -21,8 +21,10 @@ from kdlab.explainers.gradient_x_input import GradientXInput
 from kdlab.explainers.input_gradient import InputGradient
 from kdlab.explainers.integrated_gradients import IntegratedGradients
 from kdlab.explainers.kernel_shap import KernelShap
+from kdlab.explainers.soft_decision_tree import SoftDecisionTree
 from kdlab.figures import attribution_panel
 from kdlab.job import Job
+from kdlab.modules.joint import Joint
 from kdlab.modules.supervised import Supervised
 from kdlab.options import Options
 from kdlab.pictures import draw
@@ -31,6 +33,7 @@ from kdlab.run import Outcome, run
 from kdlab.workshop import Workshop
 from tests.data.made_up import MadeUp
 from tests.experiments import content, written
+from tests.modules.fitting import student, teacher
 
 QUICK = ["seeds=[0]", "trainer.max_epochs=1"]
 
@@ -241,3 +244,37 @@ def test_a_stop_between_results_and_pictures_loses_no_number_and_the_next_run_dr
     assert all((file.read_text(), file.stat().st_mtime_ns) == kept for file, kept in before.items())
     assert all(one.tested and one.folder.figures() for one in outcome.planned)
     assert all(json.loads(file.read_text()) == {"failed": {}} for file in tmp_path.glob("mlruns/stages/*/shown-*.json"))
+
+
+class Measured(MadeUp):
+    """A table of measurements around 500, standardised."""
+
+    def __init__(self) -> None:
+        super().__init__((64,), 3)
+
+    def load(self) -> dict[str, dict[str, Tensor]]:
+        splits = super().load()
+        return self.standardised({split: {**part, "inputs": part["inputs"] + 500} for split, part in splits.items()})
+
+
+def test_what_is_shown_is_in_the_datas_own_units_and_a_tree_is_written_for_training_and_validation(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, drawn = Measured(), []
+
+    def panel(inputs: Tensor, *further: Any) -> Figure:
+        drawn.append(inputs)
+        return attribution_panel(inputs, *further)
+
+    monkeypatch.setattr(kdlab.pictures, "attribution_panel", panel)
+    module = Joint(
+        student(), lambda model: SoftDecisionTree(model, 64, 3, depth=2, preparation=data.preparation), teacher()
+    ).eval()
+    draw(replace(job, data=data, folder=replace(job.folder, path=tmp_path)), module, InputGradient, "e1")
+    (inputs,) = drawn
+    assert 450 < float(inputs.min()) < float(inputs.max()) < 550
+    first = (tmp_path / "explainer.txt").read_text().splitlines()[0]
+    assert first.startswith("# agrees with the tree on ")
+    assert "of 80 training samples and " in first
+    assert first.endswith("of 40 validation samples")
+    assert (tmp_path / "figures" / "explainer.png").is_file()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 # A wider picture could not be looked at, nor drawn beyond 2^16 pixels.
 WIDEST = 64
 LEVELS = 5
+# A line of a question, which has 1.7 inches, and of the title.
+LETTERS, LETTERS_AN_INCH = 26, 12
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Branch:
             return 1
         return self.no.leaves() + self.yes.leaves()
 
+    def lines(self) -> int:
+        """Return the most lines that a label takes in the picture."""
+        own = len(wrap(self.label, LETTERS))
+        return own if self.no is None or self.yes is None else max(own, self.no.lines(), self.yes.lines())
+
     def cut(self, levels: int) -> "Branch":
         """Return the tree with this many levels of questions; what hangs below is counted."""
         if self.no is None or self.yes is None:
@@ -61,10 +69,11 @@ def as_figure(root: Branch, title: str) -> "Figure":
 
     root = root if root.leaves() <= WIDEST else root.cut(LEVELS)
     leaves, depth = root.leaves(), root.depth()
-    figure = Figure(figsize=(max(4.0, 1.7 * leaves), 1.6 + 1.2 * depth), layout="constrained")
+    width, lines = max(4.0, 1.7 * leaves), root.lines()
+    figure = Figure(figsize=(width, 1.6 + (1.0 + 0.15 * lines) * depth + 0.15 * lines), layout="constrained")
     axes = figure.add_subplot()
     axes.set_axis_off()
-    axes.set_title(title)
+    axes.set_title(fill(title, int(LETTERS_AN_INCH * width)), fontsize=9)
     axes.set_xlim(-0.6, leaves - 0.4)
     axes.set_ylim(-depth - 0.4, 0.4)
     free = iter(range(leaves))
@@ -80,7 +89,16 @@ def as_figure(root: Branch, title: str) -> "Figure":
                 axes.text((across + end) / 2, -level - 0.5, answer, fontsize=7, color="0.3", ha="center")
         box = {"boxstyle": "round", "facecolor": "#dff0d8" if branch.is_leaf else "#eef3fb", "edgecolor": "0.6"}
         # Names come from data, so a dollar sign is no mathematics.
-        axes.text(across, -level, branch.label, fontsize=7, ha="center", va="center", bbox=box, parse_math=False)
+        axes.text(
+            across,
+            -level,
+            fill(branch.label, LETTERS),
+            fontsize=7,
+            ha="center",
+            va="center",
+            bbox=box,
+            parse_math=False,
+        )
         return across
 
     place(root, 0)
