@@ -21,11 +21,11 @@ from kdlab.interruption import held_back
 from kdlab.stage_folder import Record, read_json, write_json
 from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.study import EXECUTION, new_worker
-from kdlab.tracking.courier import LOCAL_SILENCE, PATIENCE, within
+from kdlab.tracking.courier import LOCAL_SILENCE, PATIENCE, is_file, within
 from kdlab.tracking.provenance import provenance
 from kdlab.tracking.records import record_of
 from kdlab.tracking.sender import cleaned, find_run, log_metrics, metrics_of
-from kdlab.tracking.store import LOCAL, Store, address, failures, quiet
+from kdlab.tracking.store import Store, address, failures, quiet
 
 logger = logging.getLogger(__name__)
 
@@ -133,9 +133,9 @@ def bounded(mlruns: Path, call: Callable[[], None], then: str) -> bool:
         then: what to say where it cannot be done.
     """
     quiet()  # loads MLflow, which is no server's fault
-    uri, key = address(mlruns, None)
+    uri, _ = address(mlruns, None)
     try:
-        within(LOCAL_SILENCE if key == LOCAL else PATIENCE, call)
+        within(LOCAL_SILENCE if is_file(uri) else PATIENCE, call)
     except failures() as error:
         reason = " ".join(shown(str(error), uri).split())[:160]
         logger.warning("MLflow is not reachable, %s: %s", then, reason)

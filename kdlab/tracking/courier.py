@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 PATIENCE = 2.0
 #: Seconds at the end of a command that a server is waited for which answers all along.
 WHILE_ANSWERING = 30.0
-#: The same for the database in ``mlruns``, which is made first and may be shared with others: silence, and in all.
+#: The same for a database that is a file, which is made first and may be shared with others: silence, and in all.
 LOCAL_SILENCE, LOCAL_WAIT = 60.0, 300.0
 #: Seconds without a new attempt after a failure: the first, and at most.
 REST, LONGEST_REST = 5.0, 60.0
@@ -64,7 +64,7 @@ class Courier:
         self._rest, self._rests_until = REST, 0.0
         self._answered_at = 0.0
         self._failures = 0
-        self._patience = LOCAL_SILENCE if self.key == LOCAL else PATIENCE
+        self._patience = LOCAL_SILENCE if is_file(self.uri) else PATIENCE
 
     def post(self, delivery: Delivery, at_once: bool = False) -> None:
         """Say that a delivery has news; returns at once.
@@ -90,15 +90,14 @@ class Courier:
         """Wait until a delivery is told, with bounds; whether it is.
 
         A server is waited for while it answers: at most ``PATIENCE`` seconds without an answer, once in the life of
-        the courier, and at most ``WHILE_ANSWERING`` at the end of a command. The database in ``mlruns`` is given
-        longer, since everything shall be there when the command ends. A failure ends the wait at once.
+        the courier, and at most ``WHILE_ANSWERING`` at the end of a command. A database that is a file, as in
+        ``mlruns``, is given longer, since everything shall be there when the command ends. A failure ends the wait at once.
 
         Args:
             delivery: which; it is over.
             last: whether the command ends; where more training follows, a server gets no more than ``PATIENCE``.
         """
-        local = self.key == LOCAL
-        bound = LOCAL_WAIT if local else WHILE_ANSWERING if last else self._patience
+        bound = LOCAL_WAIT if is_file(self.uri) else WHILE_ANSWERING if last else self._patience
         started, failed = time.monotonic(), self._failures
         with self._changed:
             while not delivery.told() and self._failures == failed and self._alive():
@@ -184,6 +183,11 @@ class Courier:
 
     def _answered(self) -> None:
         self._answered_at = time.monotonic()
+
+
+def is_file(uri: str) -> bool:
+    """Whether a store is a file of this machine, which is slow at times but never away."""
+    return uri.startswith("sqlite")
 
 
 def within(seconds: float, call: Callable[[], None]) -> None:
