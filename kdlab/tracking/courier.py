@@ -90,8 +90,8 @@ class Courier:
         """Wait until a delivery is told, with bounds; whether it is.
 
         A server is waited for while it answers: at most ``PATIENCE`` seconds without an answer, once in the life of
-        the courier, and at most ``WHILE_ANSWERING`` at the end of a command. A database that is a file, as in
-        ``mlruns``, is given longer, since everything shall be there when the command ends. A failure ends the wait at once.
+        the courier, and at most ``WHILE_ANSWERING`` at the end of a command. A database that is a file, as the one in
+        ``mlruns``, is given longer, since everything shall be there when the command ends. A failure ends the wait.
 
         Args:
             delivery: which; it is over.
