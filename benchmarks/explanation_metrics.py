@@ -81,7 +81,7 @@ def comparisons(explained: Explained) -> list[Comparison]:
         "faithfulness correlation": own_subsets(explained),
         "faithfulness correlation, shared subsets": explained.updated(shared, *PERTURBING),
         "max-sensitivity": explained.updated(MaxSensitivity(radius=RADIUS, draws=MOVES), *MOVING),
-        "infidelity": explained.updated(Infidelity(draws=DRAWS), *PERTURBING, "attribute"),
+        "infidelity": explained.updated(Infidelity(draws=DRAWS), *PERTURBING, "multiplies_by_inputs"),
     }
     found = [Comparison(name, ours[name], "captum", side) for name, side in captum_sides(explained).items()]
     try:

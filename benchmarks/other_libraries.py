@@ -44,6 +44,7 @@ class Explained:
             "explained": self.target,
             "baseline": self.baseline,
             "attribute": self,
+            "multiplies_by_inputs": self.multiplies_by_inputs,
         }
         given = {name: known[name] for name in names}
 

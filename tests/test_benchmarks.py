@@ -8,7 +8,7 @@ import torch
 from optuna.trial import create_trial
 
 from benchmarks import explanation_metrics, loss_memory, losses, one_call, shapley, sweeps, trees
-from kdlab.stage_folder import write_json
+from kdlab.stage_folder import StageFolder
 from kdlab.sweep.study import STAGES
 from tests.experiments import written
 from tests.sweep.sweeps import sweep_file
@@ -40,7 +40,8 @@ def test_every_loss_takes_a_step(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_pairwise_loss_holds_what_grows_with_batch_times_batch_times_width() -> None:
     rows = list(loss_memory.memory_rows([64]))
     for loss, _, _, bound, peak, _ in rows:
-        assert float(peak) < 8 * float(bound) + 8, f"{loss} holds {peak} MiB"  # a chunk of RKDAngle is 4 MiB of cosines
+        # A chunk of RKDAngle is 8 MiB of cosines in float64.
+        assert float(peak) < 8 * float(bound) + 16, f"{loss} holds {peak} MiB"
     assert max(float(naive) for *_, naive in rows) > 100
 
 
@@ -98,7 +99,10 @@ def test_a_trial_is_timed_beyond_the_training_of_its_stages(tmp_path: Path, caps
 
 def test_a_stage_that_an_earlier_trial_trained_is_no_training_of_this_one(tmp_path: Path) -> None:
     for stage, seconds in (("old", 5.0), ("new", 2.0)):
-        write_json(tmp_path / "stages" / stage / "done.json", {"seconds": seconds})
+        folder = tmp_path / "stages" / stage
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"weights")
+        StageFolder(folder).finish({"seconds": seconds})
     first, second = (create_trial(value=0.0, user_attrs={STAGES: stages}) for stages in (["old"], ["old", "new"]))
     assert sweeps.trained(second, tmp_path, before=[first]) == 2.0
     assert sweeps.trained(second, tmp_path, before=[]) == 7.0

@@ -169,7 +169,8 @@ class AmortisedShapley(Learned):
     def _moved(self, inputs: Tensor) -> Tensor:
         """Return 1 for players with a value that differs from the baseline, else 0: (batch, players, 1)."""
         differs = (inputs != self.baseline.to(inputs.dtype)).flatten(1).to(self.share.dtype)
-        count = differs.new_zeros(len(inputs), self.players).index_add(1, self.assignment.flatten(), differs)
+        # Not len(): an export would take its number for a constant.
+        count = differs.new_zeros(inputs.shape[0], self.players).index_add(1, self.assignment.flatten(), differs)
         return (count > 0).to(differs.dtype)[:, :, None]
 
     @staticmethod

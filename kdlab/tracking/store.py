@@ -178,7 +178,11 @@ def make_whole(uri: str, path: Path) -> None:
     from mlflow import MlflowClient
 
     scratch = path.with_name(f".new-{path.name}")
-    scratch.unlink(missing_ok=True)
+    for left in (
+        scratch,
+        scratch.with_name(f"{scratch.name}-journal"),
+    ):  # a journal would be rolled back into the new one
+        left.unlink(missing_ok=True)
     MlflowClient(uri.removesuffix(path.name) + scratch.name).search_experiments(max_results=1)
     scratch.replace(path)
 
