@@ -101,7 +101,6 @@ def forked(action: Callable[[], object], log: Path, kill_at: int | None = None) 
         log: where the child's output goes.
         kill_at: the operation before which it is killed, 0 for none, None where nothing is counted.
     """
-    torch.set_num_threads(1)
     notes = log.with_suffix(".operations")
     child = os.fork()
     if child == 0:
@@ -116,6 +115,7 @@ def forked(action: Callable[[], object], log: Path, kill_at: int | None = None) 
 
 def _live(action: Callable[[], object], log: Path, notes: Path, kill_at: int | None) -> None:
     code = 1
+    torch.set_num_threads(1)
     try:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)

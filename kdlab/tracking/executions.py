@@ -86,6 +86,7 @@ class ExecutionRun:
         tags = {"mlflow.note.content": text[:DESCRIPTION], **record["outcome"]}
         parameters = [Param(cleaned(key), written(value)) for key, value in record["parameters"].items()]
         client.log_batch(self.parent, params=parameters[:PARAMETERS], tags=[RunTag(k, v) for k, v in tags.items()])
+        self.store.discard_uploads(self.parent)
         for file in map(Path, record["files"]):
             if file.exists():
                 client.log_artifact(self.parent, str(file))

@@ -216,6 +216,7 @@ class Sender:
         """Send files that are new or have changed since they were sent."""
         import yaml
 
+        self.store.discard_uploads(self.state["run_id"])
         if "config.yaml" not in self.state["files"]:
             text = yaml.safe_dump(self.stage.get("config", {}), sort_keys=False, allow_unicode=True)
             self.store.client.log_text(self.state["run_id"], text, "config.yaml")

@@ -128,6 +128,11 @@ class Store:
                 make_whole(self.uri, mlruns / "mlflow.db")
             self.client = cast("MlflowClient", Answering(MlflowClient(self.uri), answered))
 
+    def discard_uploads(self, run: str) -> None:
+        """Remove what a killed process left of a file of a run inside ``mlruns``; the caller alone sends to that run."""
+        for scratch in (self.mlruns / "artifacts").glob(f"*/{run}/artifacts/**/.artifact.uploading.*"):
+            scratch.unlink(missing_ok=True)
+
     def _settle_in(self) -> str:
         """Return the folder's identity, made at the first start; mend the database if the folder has moved since."""
         path, here = self.mlruns / "tracking" / "home.json", artifacts(self.mlruns)

@@ -209,3 +209,20 @@ def test_names_that_mlflow_refuses_are_mended(mlruns: Path) -> None:
     (run,) = stage_runs(mlruns)
     assert run.data.params == {"layers_0_": "null", "losses": '["a", "b"]'}
     assert run.data.metrics["val/f1_macro_"] == 0.5
+
+
+def test_what_a_killed_process_left_of_a_file_it_sent_goes(mlruns: Path) -> None:
+    folder = begin_stage(mlruns)
+    first = tracked(mlruns)
+    log_epoch(folder, 0)
+    first.sync(folder)
+    sent(first)
+    (run,) = stage_runs(mlruns)
+    left = mlruns / "artifacts" / "digits" / run.info.run_id / "artifacts" / "weights" / ".artifact.uploading.1kz6y1ej"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    complete_stage(folder)
+    first.finish(folder)
+    assert first.end("FINISHED")
+    assert not left.exists()
+    assert {"weights/model.safetensors"} == {file.path for file in files(mlruns, run, "weights")}
