@@ -129,7 +129,7 @@ class Store:
             self.client = cast("MlflowClient", Answering(MlflowClient(self.uri), answered))
 
     def discard_uploads(self, run: str) -> None:
-        """Remove what a killed process left of a file of a run inside ``mlruns``; the caller alone sends to that run."""
+        """Remove what a killed process left of a file of a run inside ``mlruns``; only the caller sends to that run."""
         for scratch in (self.mlruns / "artifacts").glob(f"*/{run}/artifacts/**/.artifact.uploading.*"):
             scratch.unlink(missing_ok=True)
 
