@@ -136,7 +136,7 @@ def test_a_sweep_killed_at_any_operation_has_its_trials_once(tmp_path: Path, mon
     path.write_text(yaml.safe_dump(content))
 
     def action(mlruns: Path) -> None:
-        asked = argparse.Namespace(finalists=None, untested=True)
+        asked = argparse.Namespace(finalists=None, untested=True, keep="best:1")
         found = read_sweep(path)
         place = place_of("made_up", None, mlruns)
         options = options_for(place.mlruns, "cpu", found.stages, False)

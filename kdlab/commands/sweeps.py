@@ -108,6 +108,7 @@ def conclude(
     """Write the best configuration, test it on all seeds, and write the sweep's page."""
     from kdlab.ledger import settle_killed
     from kdlab.sweep.best import finalists, test_finalists, write_best
+    from kdlab.sweep.keeping import free_lesser, keep_count
     from kdlab.sweep.page import summary, write_page
     from kdlab.sweep.ranking import front
 
@@ -121,6 +122,8 @@ def conclude(
     metrics |= {"trials": float(len(study.get_trials(deepcopy=False))), "front": float(len(front(study)))}
     page = write_page(found, study, place)
     parent.close("FINISHED", metrics, summary(found, study), [page, path], best[:1])
+    # Once more: the last trials were kept until MLflow had them, and a kill may have left half of one.
+    free_lesser(study, place, keep_count(asked.keep))
     print(f"sweep report: {shortened(page)}\nbest configuration: {shortened(path)}", flush=True)
     if not asked.untested:
         everything = replace(options, only=())

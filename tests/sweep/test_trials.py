@@ -1,11 +1,13 @@
 """Trials: what they share, what they record, and what is left of them."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from optuna import Study
 
 from kdlab.__main__ import main
+from kdlab.commands.sweeps import conclude
 from kdlab.configuration.errors import ConfigurationError
 from kdlab.experiment import read
 from kdlab.options import Options
@@ -17,6 +19,8 @@ from kdlab.sweep.measured import Measured
 from kdlab.sweep.page import summary, write_page
 from kdlab.sweep.ranking import front, ranked
 from kdlab.sweep.study import STAGES, feasible, join
+from kdlab.sweep.tracking import SweepRun
+from kdlab.sweep.trial import sweep_name
 from kdlab.tracking.store import Store
 from kdlab.workshop import plan
 from tests.sweep.sweeps import ACCURACY, AGREEMENT, SIZE, opened, states, swept
@@ -147,7 +151,17 @@ def test_a_trial_is_averaged_over_seeds(tmp_path: Path) -> None:
 def test_stages_of_lesser_trials_are_freed_and_the_best_ones_kept(tmp_path: Path) -> None:
     study = swept(tmp_path, 4, keep=1)
     folders = {path.name for path in (tmp_path / "mlruns" / "stages").iterdir() if path.is_dir()}
-    assert folders == set(ranked(study)[0].user_attrs[STAGES])
+    kept = set(ranked(study)[0].user_attrs[STAGES])
+    assert folders == kept
+    # A kill while one was freed leaves half of it, and no further trial would free the rest.
+    (half, *_) = sorted({name for trial in study.trials for name in trial.user_attrs[STAGES]} - kept)
+    (tmp_path / "mlruns" / "stages" / half).mkdir()
+    (tmp_path / "mlruns" / "stages" / half / "metrics.jsonl").write_text("")
+    sweep, place, options = opened(tmp_path)
+    parent = SweepRun(place, sweep_name(sweep))
+    parent.open()
+    conclude(Namespace(finalists=None, untested=True, keep="best:1"), sweep, place, study, options, parent)
+    assert {path.name for path in (tmp_path / "mlruns" / "stages").iterdir() if path.is_dir()} == kept
 
 
 def test_clean_shows_what_nothing_finished_refers_to(
