@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 # Of a record that was just made; a file that lacks one is no record of this kind.
 KEPT = ("store", "experiment", "folder", "name", "sweep", "tags", "started", "status", "finished", "metrics")
-FURTHER = ("description", "files", "best")
+FURTHER = ("description", "files", "best", "said")
 
 
 class SweepRun:
@@ -70,10 +70,14 @@ class SweepRun:
         record = read_json(record_of_sweep(self.place.folder))
         if record is None:
             return
+        now = int(time.time() * 1000)
+        # What a killed launcher said already is said again with its time, which MLflow keeps once.
+        unchanged = {name: at for name, (value, at) in record["said"].items() if metrics.get(name) == value}
         record |= {
             "status": status,
-            "finished": int(time.time() * 1000),
+            "finished": now,
             "metrics": dict(metrics),
+            "said": {name: [value, unchanged.get(name, now)] for name, value in metrics.items()},
             "description": description,
             "files": [str(file.resolve()) for file in files],
             "best": [str(trial.user_attrs.get(EXECUTION)) for trial in best],
@@ -108,6 +112,7 @@ class SweepRun:
                 "description": "",
                 "files": [],
                 "best": [],
+                "said": before.get("said", {}),
             }
             write_json(record_of_sweep(folder), record)
             store = Store(mlruns)
@@ -161,7 +166,8 @@ def tell(store: Store, folder: Path, record: Record) -> str:
         record["finished"] = int(time.time() * 1000)
         write_json(record_of_sweep(folder), record)
     run, ended = found_or_made(store, record), record["finished"]
-    log_metrics(store, run, metrics_of({cleaned(k): v for k, v in record["metrics"].items()}, ended, 0))
+    for name, value in record["metrics"].items():
+        log_metrics(store, run, metrics_of({cleaned(name): value}, record["said"].get(name, (value, ended))[1], 0))
     if record["description"]:
         store.client.set_tag(run, "mlflow.note.content", record["description"][:7900])
     for file in map(Path, record["files"]):

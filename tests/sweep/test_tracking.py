@@ -57,6 +57,17 @@ def test_the_run_of_a_dead_launcher_is_closed_as_killed(store: Store) -> None:
     assert files(store, "dead") == []
 
 
+def test_a_sweep_that_ends_again_says_what_has_not_changed_once(store: Store) -> None:
+    for trials in (2.0, 2.0, 3.0):
+        sweep = begun(store, "again")
+        time.sleep(0.002)  # the next end is at another millisecond
+        sweep.close("FINISHED", {"best/accuracy": 0.5, "trials": trials})
+    assert sweep.id is not None
+    points = {name: store.client.get_metric_history(sweep.id, name) for name in ("best/accuracy", "trials")}
+    assert [point.value for point in points["best/accuracy"]] == [0.5]
+    assert sorted(point.value for point in points["trials"]) == [2.0, 3.0]
+
+
 def test_it_stays_open_while_another_launcher_works_at_it(store: Store) -> None:
     first, second = begun(store, "two"), begun(store, "two")
     assert first.id == second.id
