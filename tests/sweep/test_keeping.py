@@ -1,0 +1,28 @@
+"""Which stages of trials are freed: on a study in memory and folders made by hand."""
+
+from pathlib import Path
+
+import optuna
+
+from kdlab.sweep.keeping import free_lesser
+from kdlab.sweep.places import place_of
+from kdlab.sweep.study import STAGES
+from tests.stage_folders import begin_stage, complete_stage
+
+
+def test_what_an_open_trial_or_the_best_one_uses_stays(tmp_path: Path) -> None:
+    mlruns = tmp_path / "mlruns"
+    folders = {}
+    for stage in ("best", "lesser", "open", "both"):
+        folders[stage] = begin_stage(mlruns, stage)
+        complete_stage(folders[stage], files=False)
+    study = optuna.create_study(direction="maximize")
+    for value, uses in ((0.9, ["best"]), (0.5, ["lesser", "both"]), (None, ["open", "both"])):
+        trial = study.ask()
+        trial.set_user_attr(STAGES, [folders[stage].name for stage in uses])
+        if value is not None:
+            study.tell(trial, value)
+    place = place_of("made_up", None, mlruns)
+    place.folder.mkdir(parents=True)
+    free_lesser(study, place, 1)
+    assert [stage for stage, folder in folders.items() if folder.exists()] == ["best", "open", "both"]
