@@ -113,7 +113,9 @@ def test_stopped_or_killed_no_worker_stays_and_the_next_start_goes_on(tmp_path: 
     wait_for(lambda: states(study_of(path))[TrialState.RUNNING] == 2)
     victim = workers_on(path)[0]
     os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: victim not in workers_on(path) and len(workers_on(path)) == 2)
+    # On a busy machine the other worker may have ended the sweep before the new one has loaded torch.
+    wait_for(lambda: victim not in workers_on(path) and (len(workers_on(path)) == 2 or launcher.poll() is not None))
+    assert "another takes its place" in (tmp_path / "launcher.log").read_text()
     launcher.kill()
     launcher.wait()
     wait_for(lambda: not workers_on(path), 60)
