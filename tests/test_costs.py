@@ -157,8 +157,9 @@ def test_what_cannot_be_measured_is_left_out_and_never_0(monkeypatch: pytest.Mon
 @needs_linux
 def test_a_finished_stage_tells_what_its_training_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    # A net of 8 MiB: its weights are there when the training begins, their slopes and two averages are not.
-    wide = {"class_path": "MLP", "init_args": {"inputs": 64, "classes": 3, "hidden": [30000]}}
+    # A net of 36 MiB: its weights are there when the training begins, their slopes and two averages are not, and what
+    # is beyond 32 MiB is never taken from memory that was freed before.
+    wide = {"class_path": "MLP", "init_args": {"inputs": 64, "classes": 3, "hidden": [140000]}}
     stages = {"teacher": {"module": stage("Supervised", wide)}}
     experiment = read(written(tmp_path, stages=stages, seeds=[0], trainer={"max_epochs": 1}, evaluate={}))
     outcome = run(experiment, Options(mlruns=tmp_path / "mlruns", accelerator="cpu"))

@@ -99,7 +99,8 @@ def test_every_command_settles_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     named = [] if command[0] in ("clean", "ui") else [str(file)]
     monkeypatch.setattr("kdlab.sweep.check.check_sweep", no_search)
     main([*command, *named, "--mlruns", str(mlruns)])
-    assert scratches(mlruns) == []
+    # The thread that tells MLflow lives on in this very process, and may be writing in its own folder.
+    assert [path for path in scratches(mlruns) if "tracking" not in path.parts] == []
     assert "RUNNING" not in statuses(mlruns)
     assert not (mlruns / "executions" / "gone.lock").exists()
 
