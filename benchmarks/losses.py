@@ -22,7 +22,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.measuring import Work, alternately, machine, ratio
-from kdlab.capture import capture
 from kdlab.explainers.grad_cam import GradCam
 from kdlab.explainers.input_gradient import InputGradient
 from kdlab.losses.explanations.attributed_part import SufficientPart
@@ -53,7 +52,8 @@ from kdlab.losses.relations.rkd_distance import RKDDistance
 from kdlab.losses.relations.similarity_preserving import SimilarityPreserving
 from kdlab.models.conv_net import ConvNet
 from kdlab.modules.term import Sized
-from kdlab.signals import Asked, Signals
+from kdlab.signals.capture import capture
+from kdlab.signals.vocabulary import Asked, Signals
 
 BATCH, CLASSES, TEMPERATURE = 64, 10, 4.0
 BLOCKS, LAST = ["block1", "block2", "block3"], ["flatten"]

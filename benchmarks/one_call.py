@@ -23,17 +23,17 @@ from torch import Tensor, nn
 
 from benchmarks.measuring import alternately, machine, ratio
 from benchmarks.shapley import Sampled
+from kdlab.configuration.experiment import Experiment, read
 from kdlab.data.base import DataModule
-from kdlab.experiment import Experiment, read
 from kdlab.explainers.amortised_shapley import AmortisedShapley
 from kdlab.explainers.base import Attribution
 from kdlab.explainers.explained import Explained
 from kdlab.explainers.players import Groups, Players
-from kdlab.job import trained_module
 from kdlab.models.mlp import MLP
 from kdlab.modules.joint import Joint
-from kdlab.options import Options
-from kdlab.workshop import Workshop
+from kdlab.stages.job import trained_module
+from kdlab.stages.options import Options
+from kdlab.stages.workshop import Workshop
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "mnist5k.yaml"
 BATCHES = (1, 64, 256)

@@ -28,7 +28,7 @@ from kdlab.models.conv_net import ConvNet
 from kdlab.models.mlp import MLP
 from kdlab.modules.distilled import Distilled
 from kdlab.modules.supervised import Supervised
-from kdlab.soft_labels import SoftLabels
+from kdlab.records.soft_labels import SoftLabels
 from kdlab.teacher import Teacher
 
 CLASSES, TEMPERATURE = 10, 4.0

@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import machine
-from kdlab.experiment import read
-from kdlab.options import Options
+from kdlab.configuration.experiment import read
+from kdlab.records.stage_folder import StageFolder
 from kdlab.report.statistics import Estimate, compare, estimate
-from kdlab.run import run
-from kdlab.stage_folder import StageFolder
+from kdlab.stages.options import Options
+from kdlab.stages.run import run
 from kdlab.sweep.places import place_of
 from kdlab.sweep.study import STAGES, load
 

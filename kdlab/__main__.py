@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from kdlab.addresses import shown
 from kdlab.commands import experiments, launching, listing, results, spreading, sweeps
-from kdlab.configuration.errors import ConfigurationError, first_line
-from kdlab.errors import Interrupted
+from kdlab.errors import ConfigurationError, Interrupted, first_line
+from kdlab.tracking.addresses import shown
 
 # Before torch is loaded: its threads sleep while they wait. Where other programs want the cores too, threads that spin
 # made a small net's training five times slower; on an idle machine nothing was lost.

@@ -1,6 +1,14 @@
-"""What stops a run because of what the user gave or did."""
+"""Errors in one line for the user, near matches for what was misspelt, and what stops a run."""
 
-from kdlab.configuration.errors import ConfigurationError
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigurationError(Exception):
+    """One line for the user: what was found and where, what was possible, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
 
 
 class StageError(ConfigurationError):
@@ -17,3 +25,28 @@ class Interrupted(Exception):
 
 class GivenUp(Exception):
     """A training that is not worth going on with; nothing failed."""
+
+
+def nearest(name: str, known: Iterable[str], count: int = 1) -> list[str]:
+    """The known names that look like this one, best first; case does not count."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    return [by_lower[lower] for lower in difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.6)]
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` where something known looks like this name, else nothing."""
+    near = nearest(name, known)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def listing(names: Iterable[str], limit: int = 24) -> str:
+    """The names in one line, cut where there are very many; ``nothing`` where there are none."""
+    shown = list(names)
+    return (", ".join(shown[:limit]) + (", …" if len(shown) > limit else "")) or "nothing"
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line; its class where it says nothing."""
+    # str() of a KeyError is the repr of its message.
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(message).split()) or type(error).__name__

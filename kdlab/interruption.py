@@ -67,3 +67,21 @@ def held_back() -> Iterator[Held]:
         yield held
     finally:
         held.release()
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM stops like Ctrl-C, so that runs are closed and the stage can go on later."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread, as in somebody's notebook or test
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -10,10 +10,10 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from kdlab.capture import capture
 from kdlab.explainers.base import Attribution
-from kdlab.outputs import check_class_order, check_logits, logits_of
-from kdlab.soft_labels import SoftLabels
+from kdlab.records.soft_labels import SoftLabels
+from kdlab.signals.capture import capture
+from kdlab.signals.outputs import check_class_order, check_logits, logits_of
 
 
 class Teacher:

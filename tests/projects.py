@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from kdlab.experiment import read
-from kdlab.options import Options
-from kdlab.workshop import Workshop, plans
+from kdlab.configuration.experiment import read
+from kdlab.stages.options import Options
+from kdlab.stages.workshop import Workshop, plans
 from tests.data.made_up import write_csv
 
 OWN = '''

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kdlab.stage_folder import StageFolder
+from kdlab.records.stage_folder import StageFolder
 
 CREATED = 1_700_000_000_000
 # One transparent pixel.

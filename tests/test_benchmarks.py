@@ -8,7 +8,7 @@ import torch
 from optuna.trial import create_trial
 
 from benchmarks import explanation_metrics, loss_memory, losses, one_call, shapley, sweeps, trees
-from kdlab.stage_folder import StageFolder
+from kdlab.records.stage_folder import StageFolder
 from kdlab.sweep.study import STAGES
 from tests.experiments import written
 from tests.sweep.sweeps import sweep_file

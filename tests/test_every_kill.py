@@ -13,12 +13,12 @@ import optuna
 import pytest
 import yaml
 
-import kdlab.training
+import kdlab.stages.training
 from kdlab.commands.sweeps import conclude
-from kdlab.experiment import read
-from kdlab.ledger import settle_killed
-from kdlab.options import Options
-from kdlab.run import run
+from kdlab.configuration.experiment import read
+from kdlab.stages.ledger import settle_killed
+from kdlab.stages.options import Options
+from kdlab.stages.run import run
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import read_sweep
 from kdlab.sweep.places import place_of
@@ -102,7 +102,7 @@ def enumerate_kills(
 def test_a_run_killed_at_any_operation_ends_as_if_nothing_had_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kdlab.training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(kdlab.stages.training, "CHECKPOINT_SECONDS", 0.0)
     path = tiny(tmp_path)
 
     def action(mlruns: Path) -> Any:
@@ -116,7 +116,7 @@ def test_a_run_killed_at_any_operation_ends_as_if_nothing_had_been(
 def test_a_start_killed_while_it_settles_what_a_kill_left_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kdlab.training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(kdlab.stages.training, "CHECKPOINT_SECONDS", 0.0)
     path = tiny(tmp_path)
 
     def action(mlruns: Path) -> Any:
@@ -128,7 +128,7 @@ def test_a_start_killed_while_it_settles_what_a_kill_left_doubles_nothing(
 
 
 def test_a_sweep_killed_at_any_operation_has_its_trials_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kdlab.training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(kdlab.stages.training, "CHECKPOINT_SECONDS", 0.0)
     tiny(tmp_path)
     search = {"alpha": {"sets": "student.alpha", "float": [0.1, 2.0]}}
     content = {"search": search, "objectives": {"accuracy": ACCURACY}, "start": [{"alpha": 1.5}]}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from kdlab.experiment import read, read_outline
-from kdlab.options import Options
-from kdlab.rehearsal import rehearse
-from kdlab.run import run
-from kdlab.stage_folder import read_json
+from kdlab.configuration.experiment import read, read_outline
+from kdlab.records.stage_folder import read_json
+from kdlab.stages.options import Options
+from kdlab.stages.rehearsal import rehearse
+from kdlab.stages.run import run
 from tests.data.made_up import write_all, write_idx
 
 FOLDER = Path(__file__).parents[1] / "experiments"

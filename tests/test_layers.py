@@ -13,15 +13,14 @@ PACKAGE = ROOT / "kdlab"
 
 # From the ground up. What stands on one line may import each other, as long as no circle comes of it.
 LAYERS = [
-    {"losses", "metrics", "models", "data", "signals", "capture", "randomness", "files", "outputs", "addresses"},
-    {"explainers", "soft_labels", "teacher"},
-    {"modules", "configuration", "errors", "interruption", "stage_folder", "weights"},
-    {"callbacks", "experiment", "fingerprint", "options", "costs", "figures", "maps"},
-    {"life"},
-    {"job", "training", "pictures", "scoring", "tracking"},
-    {"workshop", "report"},
-    {"rehearsal", "progress", "stage_process", "ledger"},
-    {"run"},
+    {"signals", "randomness", "errors", "interruption"},
+    {"losses", "metrics", "models", "data", "records", "workers"},
+    {"explainers", "tracking"},
+    {"teacher", "report"},
+    {"modules"},
+    {"callbacks"},
+    {"configuration"},
+    {"stages"},
     {"sweep"},
     {"commands", "__main__"},
 ]
@@ -31,13 +30,12 @@ HEIGHT["testing"] = HEIGHT["modules"]
 
 # What these may import besides Python's own modules; their own package is written as kdlab.<package>.
 ALONE = {
-    "losses": {"torch", "kdlab.losses", "kdlab.outputs"},
-    "metrics": {"torch", "torchmetrics", "kdlab.metrics", "kdlab.outputs"},
+    "losses": {"torch", "kdlab.losses", "kdlab.signals"},
+    "metrics": {"torch", "torchmetrics", "kdlab.metrics", "kdlab.signals"},
     "models": {"torch", "kdlab.models"},
     "data": {"torch", "lightning", "numpy", "sklearn", "mlxtend", "PIL", "kdlab.data"},
-    "signals": set(),
-    "capture": {"torch"},
-    "outputs": {"torch"},
+    "signals": {"torch", "kdlab.signals"},
+    "workers": {"ray", "kdlab.workers", "kdlab.errors", "kdlab.interruption"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -11,13 +11,12 @@ from kdlab.__main__ import main
 from kdlab.commands import experiments
 from kdlab.commands.family import members
 from kdlab.commands.plans import lines
-from kdlab.configuration.errors import ConfigurationError
+from kdlab.configuration.experiment import Experiment, read, read_outline
 from kdlab.configuration.sources import classes_of
-from kdlab.errors import StageError
-from kdlab.experiment import Experiment, read, read_outline
-from kdlab.options import Options
-from kdlab.run import run
-from kdlab.stage_folder import StageFolder
+from kdlab.errors import ConfigurationError, StageError
+from kdlab.records.stage_folder import StageFolder
+from kdlab.stages.options import Options
+from kdlab.stages.run import run
 from tests.configuration.examples import write
 
 LIGHT = """

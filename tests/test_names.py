@@ -9,9 +9,9 @@ import lightning.pytorch as lightning
 import pytest
 import torch
 
+from kdlab.configuration.experiment import ConfigurationError, read
 from kdlab.data.breast_cancer import BreastCancer
-from kdlab.experiment import ConfigurationError, read
-from kdlab.job import names_of
+from kdlab.stages.job import names_of
 from tests.configuration.examples import write
 from tests.data.made_up import MadeUp
 

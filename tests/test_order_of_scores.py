@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from kdlab.run import remark_on_evaluation
-from kdlab.scoring import _write_scores
-from kdlab.stage_folder import StageFolder
-from kdlab.workshop import Planned
+from kdlab.records.stage_folder import StageFolder
+from kdlab.stages.run import remark_on_evaluation
+from kdlab.stages.scoring import _write_scores
+from kdlab.stages.workshop import Planned
 from tests.stage_folders import begin_stage
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kdlab.experiment import read
-from kdlab.options import Options
-from kdlab.run import run
-from kdlab.workshop import plan
+from kdlab.configuration.experiment import read
+from kdlab.stages.options import Options
+from kdlab.stages.run import run
+from kdlab.stages.workshop import plan
 
 MODEL = """
 from torch import Tensor, nn

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdlab.configuration.errors import ConfigurationError
-from kdlab.experiment import read
-from kdlab.options import Options
-from kdlab.run import run
-from kdlab.weights import load_weights
+from kdlab.configuration.experiment import read
+from kdlab.errors import ConfigurationError
+from kdlab.records.weights import load_weights
+from kdlab.stages.options import Options
+from kdlab.stages.run import run
 from tests.experiments import content, written
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

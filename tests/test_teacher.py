@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kdlab.models.conv_net import ConvNet
-from kdlab.soft_labels import Cache, SoftLabels, gather
+from kdlab.records.soft_labels import Cache, SoftLabels, gather
 from kdlab.teacher import Ensemble, Teacher
 from tests.data.made_up import MadeUp
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdlab.configuration.errors import ConfigurationError
-from kdlab.experiment import read
-from kdlab.options import Options
-from kdlab.run import run
-from kdlab.workshop import Workshop, plans
+from kdlab.configuration.experiment import read
+from kdlab.errors import ConfigurationError
+from kdlab.stages.options import Options
+from kdlab.stages.run import run
+from kdlab.stages.workshop import Workshop, plans
 from tests.experiments import SOFT, STUDENT, content, stage, written
 
 

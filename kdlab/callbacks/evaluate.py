@@ -18,9 +18,9 @@ from kdlab.data.batches import as_batch
 from kdlab.explainers.base import Attribution
 from kdlab.metrics.base import PerSample
 from kdlab.modules.supervised import Supervised
-from kdlab.outputs import logits_of
 from kdlab.randomness import global_state, restore_global_state
-from kdlab.signals import VOCABULARY, Signals, explain_missing
+from kdlab.signals.outputs import logits_of
+from kdlab.signals.vocabulary import VOCABULARY, Signals, explain_missing
 from kdlab.teacher import Teacher
 
 #: So many samples are trained on for each that is explained, unless somebody says otherwise. The standard metrics cost

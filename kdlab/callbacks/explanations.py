@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from kdlab.callbacks.controls import moved, shuffled, untrained
 from kdlab.callbacks.measure import Attribute, Measure
 from kdlab.explainers.base import Attribution, explaining
-from kdlab.signals import Asked, Signals
+from kdlab.signals.vocabulary import Asked, Signals
 
 #: What measures that compare with the teacher ask for.
 COMPARED = "teacher_attributions"

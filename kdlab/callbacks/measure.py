@@ -9,7 +9,7 @@ from torchmetrics import Metric
 
 from kdlab.explainers.base import Attribution
 from kdlab.metrics.base import MedianPerSample, PerSample
-from kdlab.signals import Asked
+from kdlab.signals.vocabulary import Asked
 
 #: Signals that cost an explanation: metrics that ask for one of them are computed on the probe set only.
 EXPLAINING = frozenset(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import yaml
 
 from kdlab.commands.plans import lines, remark_on_data
+from kdlab.configuration.experiment import Experiment, read, read_outline
 from kdlab.configuration.structure import check_stage_names
-from kdlab.experiment import Experiment, read, read_outline
-from kdlab.options import Options
+from kdlab.stages.options import Options
 
 if TYPE_CHECKING:
     from kdlab.report.report import Report
@@ -19,9 +19,9 @@ def run(asked: argparse.Namespace) -> None:
     """Train, evaluate and report every stage."""
     experiment, options = opened(asked)
     # Imported here, so that a wrong file is refused before torch and MLflow are loaded.
-    import kdlab.run
+    import kdlab.stages.run
 
-    outcome = kdlab.run.run(experiment, options)
+    outcome = kdlab.stages.run.run(experiment, options)
     show_report(outcome.report, outcome.link)
 
 
@@ -46,8 +46,8 @@ def shortened(path: Path) -> Path:
 def plan(asked: argparse.Namespace) -> None:
     """Say what would be trained or reused, why, and for about how long."""
     experiment, options = opened(asked)
-    from kdlab.ledger import settle_killed
-    from kdlab.workshop import Workshop, plans
+    from kdlab.stages.ledger import settle_killed
+    from kdlab.stages.workshop import Workshop, plans
 
     settle_killed(options.mlruns)
     workshop = Workshop(experiment, options)
@@ -62,7 +62,7 @@ def plan(asked: argparse.Namespace) -> None:
 def rehearse(asked: argparse.Namespace) -> None:
     """Run one batch of every stage and log nothing."""
     experiment, options = opened(asked)
-    from kdlab.rehearsal import rehearse as rehearsed
+    from kdlab.stages.rehearsal import rehearse as rehearsed
 
     for line in rehearsed(experiment, options):
         print(line)

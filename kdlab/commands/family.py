@@ -4,7 +4,7 @@ import ast
 from collections.abc import Sequence
 
 from kdlab.configuration.sources import ClassSource, derives_from_module
-from kdlab.signals import VOCABULARY
+from kdlab.signals.vocabulary import VOCABULARY
 
 #: The method by which a family's members are used.
 USED_BY = {"losses": "forward", "metrics": "update", "explainers": "attribute"}

@@ -6,19 +6,19 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from kdlab.sweep.definition import Sweep
-    from kdlab.sweep.launcher import Starter
     from kdlab.sweep.places import StudyPlace
+    from kdlab.workers.crew import Starter
 
 
 @contextmanager
 def local(asked: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
     """Processes of this machine."""
-    from kdlab.sweep.machine import shared
-    from kdlab.sweep.processes import Processes
+    from kdlab.workers.machine import shared
+    from kdlab.workers.processes import Processes
 
     for option in ("address", "gpus_per_trial"):
         if getattr(asked, option) is not None:
@@ -32,12 +32,20 @@ def local(asked: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "It
 @contextmanager
 def ray(asked: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
     """Workers on a Ray cluster."""
-    from kdlab.sweep.ray_joining import joined
+    from kdlab.sweep.places import check_storage
+    from kdlab.workers.ray_joining import joined
 
     if asked.per_gpu != 1:
         raise ConfigurationError(f"--per-gpu {asked.per_gpu}: Ray is told --gpus-per-trial {1 / asked.per_gpu:.3g}")
-    needed = [found.path.resolve(), found.file.resolve(), place.folder]
-    with joined(place, needed, asked.address, asked.workers, asked.gpus_per_trial, asked.accelerator) as cluster:
+    with joined(
+        [found.path.resolve(), found.file.resolve(), place.folder],
+        asked.address,
+        asked.workers,
+        asked.gpus_per_trial,
+        asked.accelerator,
+        variables={"KDLAB_STORAGE": place.url},
+        check=lambda nodes: check_storage(place, nodes),
+    ) as cluster:
         yield cluster
 
 

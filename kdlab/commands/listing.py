@@ -5,8 +5,8 @@ import shutil
 import textwrap
 
 from kdlab.commands.family import members
-from kdlab.configuration.errors import ConfigurationError, listing, suggestion
 from kdlab.configuration.sources import KINDS, ClassSource, folder_classes, package_classes
+from kdlab.errors import ConfigurationError, listing, suggestion
 
 
 def show(asked: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdlab.workshop import Planned
+    from kdlab.stages.workshop import Planned
 
 Record = dict[str, Any]
 

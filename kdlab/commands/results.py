@@ -3,15 +3,15 @@
 import argparse
 
 from kdlab.commands.experiments import shortened, show_report
-from kdlab.configuration.errors import ConfigurationError
-from kdlab.experiment import read_outline
+from kdlab.configuration.experiment import read_outline
+from kdlab.errors import ConfigurationError
 
 
 def report(asked: argparse.Namespace) -> None:
     """Write the report of an experiment's newest execution again."""
     name, mlruns = read_outline(asked.file, asked.set, asked.quick).name, asked.mlruns.resolve()
     # Imported here, so that a wrong file is refused before the drawing libraries are loaded.
-    from kdlab.ledger import settle_killed
+    from kdlab.stages.ledger import settle_killed
     from kdlab.tracking.folders import executions
 
     settle_killed(mlruns)
@@ -25,7 +25,7 @@ def report(asked: argparse.Namespace) -> None:
 
 def ui(asked: argparse.Namespace) -> None:
     """Serve MLflow's pages on the tracking database inside ``mlruns``."""
-    from kdlab.ledger import settle_killed
+    from kdlab.stages.ledger import settle_killed
     from kdlab.sweep.tracking import close_abandoned, rebuilt
     from kdlab.tracking.rebuilding import rebuild
     from kdlab.tracking.server import ui as serve

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kdlab.commands import experiments
-from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from kdlab.options import Options
+    from kdlab.stages.options import Options
 
 
 def run(asked: argparse.Namespace) -> None:
@@ -17,19 +17,19 @@ def run(asked: argparse.Namespace) -> None:
     if asked.workers == 1:
         experiments.run(asked)
         return
-    from kdlab.sweep.machine import shared
+    from kdlab.workers.machine import shared
 
     if asked.devices > 1:
         raise ConfigurationError("--workers and --devices: a stage on several devices trains alone; give one of them")
     machine = shared(asked.workers, asked.per_gpu, asked.accelerator)
     os.environ |= machine.environment(0)  # before torch is loaded, which reads it
     experiment, options = experiments.opened(asked)
-    import kdlab.run
-    from kdlab.sweep.launcher import arguments
-    from kdlab.sweep.spread import assisted
-    from kdlab.workshop import plan
+    import kdlab.stages.run
+    from kdlab.stages.assistants import assisted
+    from kdlab.stages.workshop import plan
+    from kdlab.workers.crew import arguments
 
-    kdlab.run.check_writable(options.mlruns)
+    kdlab.stages.run.check_writable(options.mlruns)
     for planned in plan(experiment, options) if options.fresh else []:
         if planned.stage in options.fresh:
             with planned.folder.locked():
@@ -38,7 +38,7 @@ def run(asked: argparse.Namespace) -> None:
     told |= {"accelerator": asked.accelerator, "seeds": _seeds_of(options)}
     command = ["kdlab", "assistant", str(asked.file), *arguments(told)]
     with assisted(command, machine, options.mlruns / "sweeps" / "assistants"):
-        outcome = kdlab.run.run(experiment, replace(options, fresh=()))
+        outcome = kdlab.stages.run.run(experiment, replace(options, fresh=()))
     experiments.show_report(outcome.report, outcome.link)
 
 
@@ -48,7 +48,7 @@ def _seeds_of(options: "Options") -> str | None:
 
 def assistant(asked: argparse.Namespace) -> None:
     """Train stages of a run that ``kdlab run --workers`` started."""
-    from kdlab.sweep.spread import help_along
+    from kdlab.stages.assistants import help_along
     from kdlab.sweep.worker import die_with_parent
 
     die_with_parent()

@@ -10,24 +10,23 @@ from typing import TYPE_CHECKING
 
 from kdlab.commands.experiments import shortened, show_report
 from kdlab.commands.launching import LAUNCHERS
-from kdlab.configuration.errors import ConfigurationError
-from kdlab.errors import Interrupted
+from kdlab.errors import ConfigurationError, Interrupted
 
 if TYPE_CHECKING:
     from optuna import Study
 
-    from kdlab.options import Options
+    from kdlab.stages.options import Options
     from kdlab.sweep.definition import Sweep
-    from kdlab.sweep.launcher import Starter
     from kdlab.sweep.places import StudyPlace
     from kdlab.sweep.tracking import SweepRun
+    from kdlab.workers.crew import Starter
 
 
 def sweep(asked: argparse.Namespace) -> None:
     """Search what a sweep's file names, with as many workers as asked for, and test the best."""
     # Imported here, as in all commands, so that others do not pay for torch and Optuna.
-    from kdlab.ledger import settle_killed
-    from kdlab.run import check_accelerator, check_writable
+    from kdlab.stages.ledger import settle_killed
+    from kdlab.stages.run import check_accelerator, check_writable
     from kdlab.sweep.check import check_sweep
     from kdlab.sweep.keeping import keep_count
     from kdlab.sweep.study import join
@@ -67,9 +66,9 @@ def _launch(
     starter: "Starter",
     parent: str | None,
 ) -> None:
-    from kdlab.sweep.launcher import Crew, arguments
     from kdlab.sweep.showing import SweepProgress
     from kdlab.sweep.study import good
+    from kdlab.workers.crew import Crew, arguments
 
     wanted = None if asked.timeout and asked.trials is None else asked.trials or found.trials
     until = None if asked.timeout is None else time.time() + asked.timeout
@@ -106,7 +105,7 @@ def conclude(
     parent: "SweepRun",
 ) -> None:
     """Write the best configuration, test it on all seeds, and write the sweep's page."""
-    from kdlab.ledger import settle_killed
+    from kdlab.stages.ledger import settle_killed
     from kdlab.sweep.best import finalists, test_finalists, write_best
     from kdlab.sweep.keeping import free_lesser, keep_count
     from kdlab.sweep.page import summary, write_page
@@ -133,7 +132,7 @@ def conclude(
 
 def worker(asked: argparse.Namespace) -> None:
     """Take trials of a study, one after the other; ``kdlab sweep`` starts this, a cluster may as well."""
-    from kdlab.ledger import settle_killed
+    from kdlab.stages.ledger import settle_killed
     from kdlab.sweep.check import check_sweep
     from kdlab.sweep.keeping import keep_count
     from kdlab.sweep.study import join
@@ -159,7 +158,7 @@ def worker(asked: argparse.Namespace) -> None:
 
 def report(asked: argparse.Namespace) -> None:
     """Write the page of a study again, as it is now."""
-    from kdlab.ledger import settle_killed
+    from kdlab.stages.ledger import settle_killed
     from kdlab.sweep.page import write_page
     from kdlab.sweep.study import load
     from kdlab.sweep.tracking import close_abandoned
@@ -183,7 +182,7 @@ def opened(asked: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
 
 def clean(asked: argparse.Namespace) -> None:
     """Show what nothing finished refers to and what was deleted in MLflow, and free it if asked."""
-    from kdlab.ledger import settle_killed
+    from kdlab.stages.ledger import settle_killed
     from kdlab.sweep.deleted_runs import DeletedRun, deleted_runs, purge
     from kdlab.sweep.leftovers import Leftover, leftovers
 

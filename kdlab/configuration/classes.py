@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.configuration.document import Document, Keys
-from kdlab.configuration.errors import first_line, listing, nearest, suggestion
 from kdlab.configuration.sources import KINDS, folder_classes, full_names, locate, package_classes
+from kdlab.errors import first_line, listing, nearest, suggestion
 
 
 def full_path(name: Any, document: Document, keys: Keys) -> str:  # noqa: ANN401  what the file says

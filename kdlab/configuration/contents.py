@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from kdlab.files import replacing
+from kdlab.records.files import replacing
 
 #: Bytes below which a file is read each time: its size and time may have been kept by who replaced it.
 SMALL = 64 * 2**20

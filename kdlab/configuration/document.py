@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from kdlab.configuration.errors import ConfigurationError, nearest
+from kdlab.errors import ConfigurationError, nearest
 
 Keys = tuple[str, ...]
 #: Levels of the file that a short name leaves out.

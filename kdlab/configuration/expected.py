@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kdlab.configuration.document import Document, Keys
-from kdlab.configuration.errors import listing, suggestion
+from kdlab.errors import listing, suggestion
 
 
 def count(document: Document, keys: Keys, value: Any, least: int) -> int:  # noqa: ANN401  any YAML

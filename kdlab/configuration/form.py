@@ -5,8 +5,8 @@ from typing import Any
 
 from kdlab.configuration.classes import full_path
 from kdlab.configuration.document import Document, Keys
-from kdlab.configuration.errors import nearest
 from kdlab.configuration.structure import Outline, outline
+from kdlab.errors import nearest
 
 _HARDWARE = "hardware is no part of an experiment's result; give it with --devices and --accelerator (make: DEVICES=…)"
 _RUNNER = "kdlab's runner sets it; leave it out"

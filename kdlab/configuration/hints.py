@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
-from kdlab.configuration.errors import listing
+from kdlab.errors import listing
 
 # Type hints are classes, unions, generics and special forms: they have no common type but Any.
 Hint = Any

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.configuration.document import Document, Keys
-from kdlab.configuration.errors import first_line
+from kdlab.errors import first_line
 
 #: What a constructor may raise when it refuses an argument; anything else is a defect and keeps its traceback.
 REFUSALS = (ValueError, TypeError, LookupError, OSError, ImportError, RuntimeError, AssertionError, ArithmeticError)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdlab.configuration.document import LEVELS, Document, Keys, parse_value, short
-from kdlab.configuration.errors import ConfigurationError, listing, nearest
 from kdlab.configuration.structure import TOP, Outline
+from kdlab.errors import ConfigurationError, listing, nearest
 
 #: The five that everybody turns, as a name behind a stage's; ``*`` stands for any one level.
 ALIASES: dict[str, Keys] = {

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.configuration.document import Document, Keys
-from kdlab.configuration.errors import ConfigurationError, listing, suggestion
 from kdlab.configuration.expected import a_class, count, known_keys, mapping
+from kdlab.errors import ConfigurationError, listing, suggestion
 
 TOP = ("name", "seeds", "data", "trainer", "evaluate", "stages", "quick")
 EVALUATE = ("explainer", "metrics", "probe", "every", "maps")

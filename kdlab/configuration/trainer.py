@@ -6,11 +6,11 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from kdlab.configuration.document import Document, Keys
-from kdlab.configuration.errors import listing, suggestion
 from kdlab.configuration.form import ELSEWHERE
 from kdlab.configuration.nodes import Node
 from kdlab.configuration.signatures import Signature, signature_of
 from kdlab.configuration.typed import check_arguments
+from kdlab.errors import listing, suggestion
 
 
 def allowed() -> Signature:

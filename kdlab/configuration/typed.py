@@ -12,10 +12,10 @@ from jsonargparse import ArgumentError, ArgumentParser
 from kdlab.configuration import hints
 from kdlab.configuration.classes import find, full_path, public_path
 from kdlab.configuration.document import Document, Keys
-from kdlab.configuration.errors import listing, suggestion
 from kdlab.configuration.hints import Hint
 from kdlab.configuration.nodes import NAMES, Call, Entries, Items, Node, Opaque, Value, as_json
 from kdlab.configuration.signatures import Parameter, Signature, signature_of
+from kdlab.errors import listing, suggestion
 
 # What a file says may be any YAML.
 Written = Any

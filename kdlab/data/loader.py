@@ -85,8 +85,8 @@ class ShuffledLoader(TensorLoader):
       was unfinished, or ``max_steps`` is set: then also after a finished epoch. So a position is bound to its epoch
       here, and dropped when ``set_epoch`` names another.
     - Lightning counts on by its own batch counter and asks ``len()`` for the whole epoch's length, not the rest's.
-    - What else a resume needs is no loader's business: see ``kdlab/life``. A ``torch`` ``DataLoader`` has no state:
-      Lightning then reads the epoch's first batches again, with a warning.
+    - What else a resume needs is no loader's business: see ``kdlab/stages/checkpoints.py``. A ``torch`` ``DataLoader``
+      has no state: Lightning then reads the epoch's first batches again, with a warning.
 
     Args:
         tensors: By name, all of the same length N in their first dimension.

@@ -14,7 +14,7 @@ from kdlab.explainers.deployed import Deployed
 from kdlab.explainers.networks import fully_connected
 from kdlab.explainers.players import Features, Players, draw_coalitions, reveal, spread
 from kdlab.losses.numerics import at_least_float32
-from kdlab.outputs import logits_of
+from kdlab.signals.outputs import logits_of
 
 # A window of about 50 batches for what describe() tells.
 WINDOW = 0.02

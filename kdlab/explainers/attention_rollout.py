@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from kdlab.capture import capture, find_layer
 from kdlab.explainers.base import chosen_class, explaining
+from kdlab.signals.capture import capture, find_layer
 
 
 @runtime_checkable

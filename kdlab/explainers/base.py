@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import log_softmax
 
-from kdlab.outputs import logits_of
+from kdlab.signals.outputs import logits_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

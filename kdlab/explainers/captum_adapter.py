@@ -30,10 +30,10 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from kdlab.capture import find_layer, layer_paths
 from kdlab.explainers.base import chosen_class, explaining, predicted_class
 from kdlab.explainers.spatial import as_inputs
-from kdlab.outputs import AsLogits, logits_of
+from kdlab.signals.capture import find_layer, layer_paths
+from kdlab.signals.outputs import AsLogits, logits_of
 
 TENSORS = ("baselines", "feature_mask", "layer_baselines", "layer_mask", "interpretable_input")
 REFUSED = ("return_convergence_delta", "inputs", "target", "self")

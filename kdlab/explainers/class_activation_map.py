@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from kdlab.capture import capture, find_layer
 from kdlab.explainers.base import chosen_class, explaining
 from kdlab.explainers.spatial import as_inputs
+from kdlab.signals.capture import capture, find_layer
 
 
 class ClassActivationMap:

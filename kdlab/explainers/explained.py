@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 from torch import Tensor, nn
 
 from kdlab.explainers.base import Attribution, Deploys
-from kdlab.outputs import logits_of
+from kdlab.signals.outputs import logits_of
 
 
 class Explanation(NamedTuple):

@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from kdlab.capture import capture, find_layer
 from kdlab.explainers.base import class_score, explaining, gradient, watched
 from kdlab.explainers.spatial import as_inputs
+from kdlab.signals.capture import capture, find_layer
 
 
 class GradCam:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kdlab.explainers.base import chosen_class, pieces
 from kdlab.losses.gather import gathered
 from kdlab.metrics.interaction_strength import two_way
-from kdlab.outputs import logits_of
+from kdlab.signals.outputs import logits_of
 
 # Samples that the model is asked for at once where nothing tells how many it can take.
 ROWS = 64

@@ -12,7 +12,7 @@ from kdlab.explainers.reading import reading
 from kdlab.explainers.tree_picture import Branch, as_figure, as_text, named
 from kdlab.losses.gather import gathered
 from kdlab.losses.numerics import at_least_float32
-from kdlab.outputs import logits_of
+from kdlab.signals.outputs import logits_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdlab.metrics.checks import check_classes
 from kdlab.metrics.numerics import at_least_float32
-from kdlab.outputs import logits_of
+from kdlab.signals.outputs import logits_of
 
 # A network may return more than its logits, see ``logits_of``.
 Model = Callable[[Tensor], Any]

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kdlab.capture import capture
 from kdlab.data.base import DataModule
 from kdlab.data.batches import as_batch
 from kdlab.losses.logits.soft_targets import SoftTargets
@@ -19,10 +18,11 @@ from kdlab.modules.supervised import Supervised, Terms
 from kdlab.modules.teacher_maps import dead_maps, frozen_maps
 from kdlab.modules.term import Sized, Term, check_layers, check_names, check_term, given
 from kdlab.modules.untouched import untouched
-from kdlab.outputs import check_class_order
 from kdlab.randomness import address, forked
-from kdlab.signals import Asked, Signals
-from kdlab.soft_labels import SoftLabels
+from kdlab.records.soft_labels import SoftLabels
+from kdlab.signals.capture import capture
+from kdlab.signals.outputs import check_class_order
+from kdlab.signals.vocabulary import Asked, Signals
 from kdlab.teacher import BlackBox, Teacher
 
 

@@ -13,7 +13,7 @@ from kdlab.losses.numerics import at_least_float32
 from kdlab.modules.lag import Lag
 from kdlab.modules.supervised import Terms
 from kdlab.randomness import Stream
-from kdlab.signals import Asked, Signals
+from kdlab.signals.vocabulary import Asked, Signals
 
 
 class ExplainerSide:

@@ -20,7 +20,7 @@ from kdlab.modules.schedules import Schedule
 from kdlab.modules.supervised import Supervised, Terms
 from kdlab.modules.term import Term
 from kdlab.randomness import address
-from kdlab.signals import Signals
+from kdlab.signals.vocabulary import Signals
 from kdlab.teacher import Teacher
 
 

@@ -16,8 +16,8 @@ from kdlab.losses.logits.cross_entropy import CrossEntropy
 from kdlab.modules.means import Means
 from kdlab.modules.task import Task
 from kdlab.modules.untouched import untouched
-from kdlab.outputs import check_logits, logits_of
-from kdlab.signals import Signals
+from kdlab.signals.outputs import check_logits, logits_of
+from kdlab.signals.vocabulary import Signals
 
 #: The terms of an objective: the weight, which is a number, and the value, which is a scalar tensor.
 Terms = dict[str, tuple[float, Tensor]]

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdlab.losses.numerics import at_least_float32
-from kdlab.signals import Asked
+from kdlab.signals.vocabulary import Asked
 
 #: torch's losses of logits and class numbers, which call the logits ``input`` and know no unlabelled samples.
 OF_LOGITS = (nn.CrossEntropyLoss, nn.MultiMarginLoss)

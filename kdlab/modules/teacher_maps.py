@@ -9,7 +9,7 @@ from kdlab.data.base import DataModule
 from kdlab.explainers.base import Attribution
 from kdlab.losses.numerics import dead
 from kdlab.randomness import address, forked
-from kdlab.soft_labels import SoftLabels, gather
+from kdlab.records.soft_labels import SoftLabels, gather
 from kdlab.teacher import Teacher
 
 

@@ -7,10 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
-from kdlab.capture import Spot, find_layer
 from kdlab.explainers.base import Attribution
 from kdlab.modules.schedules import Schedule
-from kdlab.signals import Asked, Signals
+from kdlab.signals.capture import Spot, find_layer
+from kdlab.signals.vocabulary import Asked, Signals
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdlab.files import replacing
+from kdlab.records.files import replacing
 from kdlab.report.columns import MISSING
 from kdlab.report.findings import findings, notes
 from kdlab.report.page import page

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kdlab.records.stage_folder import Record
 from kdlab.report.columns import ACCURACY, COLUMNS, Column
 from kdlab.report.statistics import Difference, Estimate, compare, corrected, estimate
 from kdlab.report.winners import winners
-from kdlab.stage_folder import Record
 from kdlab.tracking.folders import Execution, StageUse
 
 # What the tables call the answer that is always the same.

@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from kdlab.records.stage_folder import read_json
 from kdlab.report.columns import ACCURACY, MISSING, Column
 from kdlab.report.findings import p_value, verdict
 from kdlab.report.statistics import estimate
 from kdlab.report.summary import MAJORITY, Stage, Summary
-from kdlab.stage_folder import read_json
 from kdlab.tracking.folders import Execution
 
 # Costs as logged, how they are headed, and how they are written.

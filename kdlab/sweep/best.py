@@ -7,11 +7,11 @@ import yaml
 from optuna import Study
 from optuna.trial import FrozenTrial
 
-from kdlab.experiment import Experiment, read
-from kdlab.files import replacing
-from kdlab.options import Options
-from kdlab.run import Outcome, run
-from kdlab.stage_folder import write_json
+from kdlab.configuration.experiment import Experiment, read
+from kdlab.records.files import replacing
+from kdlab.records.stage_folder import write_json
+from kdlab.stages.options import Options
+from kdlab.stages.run import Outcome, run
 from kdlab.sweep.definition import ENDING, Sweep
 from kdlab.sweep.numbers import number
 from kdlab.sweep.places import StudyPlace

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from kdlab.configuration.errors import ConfigurationError, listing, suggestion
-from kdlab.options import Options
-from kdlab.rehearsal import rehearse_stages, rehearsed_job
+from kdlab.errors import ConfigurationError, listing, suggestion
+from kdlab.stages.options import Options
+from kdlab.stages.rehearsal import rehearse_stages, rehearsed_job
+from kdlab.stages.workshop import Workshop, plans
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.measured import Measured
 from kdlab.sweep.space import Values
-from kdlab.workshop import Workshop, plans
 
 
 def check_sweep(sweep: Sweep, options: Options) -> dict[str, str]:

@@ -9,9 +9,9 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution
 
 from kdlab.configuration.document import Document, load
-from kdlab.configuration.errors import ConfigurationError, listing, suggestion
 from kdlab.configuration.expected import count, known_keys
-from kdlab.experiment import Experiment, read
+from kdlab.configuration.experiment import Experiment, read
+from kdlab.errors import ConfigurationError, listing, suggestion
 from kdlab.sweep.entries import search_space
 from kdlab.sweep.goals import constraints, objectives
 from kdlab.sweep.measured import Constraint, Objective

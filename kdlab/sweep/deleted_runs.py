@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import ConfigurationError
 from kdlab.sweep.keeping import size_of
 from kdlab.tracking.store import Store, database
 

@@ -9,8 +9,8 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from kdlab.configuration.document import Document, Keys
-from kdlab.configuration.errors import listing, suggestion
 from kdlab.configuration.expected import known_keys
+from kdlab.errors import listing, suggestion
 from kdlab.sweep.space import Distribution, Entry, Scalar, Space
 
 NAME = re.compile(r"[A-Za-z][\w.-]*")

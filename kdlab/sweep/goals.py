@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdlab.configuration.document import Document, Keys
-from kdlab.configuration.errors import listing, suggestion
 from kdlab.configuration.expected import known_keys
-from kdlab.experiment import Experiment
+from kdlab.configuration.experiment import Experiment
+from kdlab.errors import listing, suggestion
 from kdlab.sweep.measured import PARAMETERS, SECONDS, Constraint, Measured, Objective
 
 OBJECTIVE = ("stage", "metric", "direction")

@@ -8,8 +8,8 @@ from filelock import FileLock, Timeout
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from kdlab.configuration.errors import ConfigurationError
-from kdlab.stage_folder import StageFolder
+from kdlab.errors import ConfigurationError
+from kdlab.records.stage_folder import StageFolder
 from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.ranking import ranked
 from kdlab.sweep.study import STAGES

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from optuna.study import StudyDirection
 
+from kdlab.configuration.experiment import Experiment
 from kdlab.errors import StageError
-from kdlab.experiment import Experiment
-from kdlab.stage_folder import StageFolder
-from kdlab.workshop import Planned
+from kdlab.records.stage_folder import StageFolder
+from kdlab.stages.workshop import Planned
 
 PARAMETERS, SECONDS = "cost/parameters", "cost/training_seconds"
 

@@ -10,7 +10,7 @@ from optuna import Study
 from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from kdlab.files import replacing
+from kdlab.records.files import replacing
 from kdlab.report.markup import Markup, element, table
 from kdlab.report.style import STYLE
 from kdlab.sweep.definition import Sweep

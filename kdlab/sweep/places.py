@@ -1,13 +1,16 @@
 """Where a study keeps what it needs."""
 
 import re
+import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
-from kdlab.addresses import shown
-from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import ConfigurationError
+from kdlab.tracking.addresses import shown
+from kdlab.workers.cluster_share import Node
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
@@ -68,3 +71,17 @@ def own_storage(mlruns: Path) -> str:
     # SQLAlchemy reads these three as parts of an address.
     path = str(mlruns / "optuna.db").replace("%", "%25").replace("?", "%3F").replace("#", "%23")
     return f"sqlite:///{path}"
+
+
+def check_storage(place: StudyPlace, nodes: Sequence[Node]) -> None:
+    """Refuse a storage that not all nodes can reach.
+
+    Raises:
+        ConfigurationError: If it is a file of this machine, and there are others.
+    """
+    elsewhere = {node.address for node in nodes if node.host != socket.gethostname()}
+    if place.one_machine and (elsewhere or len({node.address for node in nodes}) > 1):
+        raise ConfigurationError(
+            f"--storage {place.shown}: SQLite holds on one machine alone, and the Ray cluster has {len(nodes)} "
+            f"{'node' if len(nodes) == 1 else 'nodes'}; give all of them --storage postgresql://user@host/database"
+        )

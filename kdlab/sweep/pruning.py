@@ -6,7 +6,7 @@ import torch
 from optuna import Trial
 
 from kdlab.errors import DivergedError, GivenUp
-from kdlab.stage_folder import StageFolder
+from kdlab.records.stage_folder import StageFolder
 from kdlab.sweep.measured import Measured
 
 

@@ -10,9 +10,9 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
 
 from kdlab.configuration.document import Document
-from kdlab.configuration.errors import listing, suggestion
 from kdlab.configuration.nodes import Call
 from kdlab.configuration.typed import check_class
+from kdlab.errors import listing, suggestion
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
-from kdlab.addresses import shown
-from kdlab.configuration.errors import ConfigurationError, first_line
+from kdlab.errors import ConfigurationError, first_line
 from kdlab.interruption import held_back
 from kdlab.sweep.places import StudyPlace
+from kdlab.tracking.addresses import shown
 
 #: Seconds between two signs of life of a running trial, and after how long without one it counts as dead. Workers of
 #: this machine are known to be dead at once, by their locks.

@@ -18,7 +18,7 @@ from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from kdlab.configuration.errors import ConfigurationError, listing
+from kdlab.errors import ConfigurationError, listing
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.measured import Measured
 from kdlab.sweep.places import StudyPlace

@@ -16,11 +16,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial
 
-from kdlab.addresses import shown
 from kdlab.interruption import held_back
-from kdlab.stage_folder import Record, read_json, write_json
+from kdlab.records.stage_folder import Record, read_json, write_json
 from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.study import EXECUTION, new_worker
+from kdlab.tracking.addresses import shown
 from kdlab.tracking.courier import LOCAL_SILENCE, PATIENCE, is_file, within
 from kdlab.tracking.provenance import provenance
 from kdlab.tracking.records import record_of

@@ -13,11 +13,12 @@ from optuna import Trial
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # public, but not in __all__
 
 from kdlab.errors import DivergedError, Interrupted, StageError
-from kdlab.ledger import Ledger
-from kdlab.options import Options
-from kdlab.progress import Progress
-from kdlab.rehearsal import rehearse_stages
-from kdlab.run import bring_to_end
+from kdlab.stages.ledger import Ledger
+from kdlab.stages.options import Options
+from kdlab.stages.progress import Progress
+from kdlab.stages.rehearsal import rehearse_stages
+from kdlab.stages.run import bring_to_end
+from kdlab.stages.workshop import Planned, Workshop, plans
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.keeping import in_use
 from kdlab.sweep.places import StudyPlace
@@ -27,7 +28,6 @@ from kdlab.sweep.study import EXECUTION, REASON, STAGES
 from kdlab.tracking.courier import Courier
 from kdlab.tracking.provenance import provenance
 from kdlab.tracking.tracker import Tracker, courier_for
-from kdlab.workshop import Planned, Workshop, plans
 
 #: What a machine says that has no memory left, besides torch's own class.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")

@@ -14,8 +14,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from kdlab.errors import Interrupted, StageError
-from kdlab.interruption import Held, held_back
-from kdlab.run import terminable
+from kdlab.interruption import Held, held_back, terminable
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.keeping import free_lesser
 from kdlab.sweep.places import StudyPlace

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from kdlab.addresses import shown
+from kdlab.tracking.addresses import shown
 from kdlab.tracking.store import LOCAL, Store, address, damage, failures
 
 logger = logging.getLogger(__name__)

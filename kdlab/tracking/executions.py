@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from kdlab.stage_folder import Record, StageFolder, write_json
+from kdlab.records.stage_folder import Record, StageFolder, write_json
 from kdlab.tracking.folders import Execution, read_execution
 from kdlab.tracking.records import alive_elsewhere, marker_of, read_record, record_of
 from kdlab.tracking.sender import PARAMETERS, Sender, cleaned, find_run, log_metrics, metrics_of, written

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kdlab.stage_folder import Record, StageFolder, read_json
+from kdlab.records.stage_folder import Record, StageFolder, read_json
 
 
 @dataclass(frozen=True)

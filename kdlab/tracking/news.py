@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from kdlab.stage_folder import Record, write_json
+from kdlab.records.stage_folder import Record, write_json
 from kdlab.tracking.executions import ExecutionRun
 from kdlab.tracking.records import marker_of, record_of
 from kdlab.tracking.store import Store

@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from kdlab.addresses import shown
+from kdlab.tracking.addresses import shown
 
 PACKAGES = ("kdlab", "torch", "lightning", "torchmetrics", "captum", "mlflow")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from kdlab.configuration.errors import ConfigurationError
-from kdlab.stage_folder import Record, read_json, write_json
+from kdlab.errors import ConfigurationError
+from kdlab.records.stage_folder import Record, read_json, write_json
 from kdlab.tracking.executions import settle
 from kdlab.tracking.records import alive_elsewhere, marker_of, read_record, record_of
 from kdlab.tracking.store import LOCAL, Store, database

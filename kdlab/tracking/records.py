@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from kdlab.stage_folder import Record, read_json
+from kdlab.records.stage_folder import Record, read_json
 from kdlab.tracking.folders import read_execution
 
 # Locks of another machine may be invisible here; it touches its file after every epoch.

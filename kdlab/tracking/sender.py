@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from kdlab.stage_folder import Record, StageFolder, read_json, write_json
+from kdlab.records.stage_folder import Record, StageFolder, read_json, write_json
 from kdlab.tracking.store import Store
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
-from kdlab.addresses import store_name
-from kdlab.stage_folder import read_json, write_json
+from kdlab.records.stage_folder import read_json, write_json
+from kdlab.tracking.addresses import store_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

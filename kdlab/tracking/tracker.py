@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from kdlab.addresses import linkable
 from kdlab.interruption import held_back
+from kdlab.tracking.addresses import linkable
 from kdlab.tracking.courier import Courier
 from kdlab.tracking.executions import settle
 from kdlab.tracking.news import News

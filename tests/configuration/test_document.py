@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from kdlab.configuration.document import load, parse_value, short
-from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import ConfigurationError
 
 
 def loaded(folder: Path, text: str) -> dict[str, object]:

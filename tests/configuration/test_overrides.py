@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from kdlab.experiment import ConfigurationError, Experiment, read
+from kdlab.configuration.experiment import ConfigurationError, Experiment, read
 from tests.configuration.examples import write
 
 

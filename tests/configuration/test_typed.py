@@ -10,10 +10,10 @@ from torch import nn
 
 from kdlab.configuration import hints
 from kdlab.configuration.document import Document
-from kdlab.configuration.errors import ConfigurationError
 from kdlab.configuration.nodes import Call
 from kdlab.configuration.signatures import signature_of
 from kdlab.configuration.typed import check, check_class
+from kdlab.errors import ConfigurationError
 
 HERE = __name__
 DOCUMENT = Document(Path("some.yaml"), {})

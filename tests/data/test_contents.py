@@ -7,12 +7,12 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from kdlab.configuration.experiment import read
 from kdlab.data.contents import contents, in_one_line
 from kdlab.data.digits import Digits
-from kdlab.experiment import read
-from kdlab.options import Options
-from kdlab.run import run
-from kdlab.stage_folder import read_json
+from kdlab.records.stage_folder import read_json
+from kdlab.stages.options import Options
+from kdlab.stages.run import run
 from tests.data.made_up import MadeUp
 from tests.experiments import content, written
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from kdlab.costs import costs
 from kdlab.explainers.amortised_shapley import AmortisedShapley
 from kdlab.explainers.base import Deploys
 from kdlab.explainers.distilled_attribution import DistilledAttribution
@@ -17,6 +16,7 @@ from kdlab.explainers.neural_surrogate import NeuralSurrogate
 from kdlab.explainers.players import Superpixels
 from kdlab.explainers.selector import Selector
 from kdlab.models.conv_net import ConvNet
+from kdlab.stages.costs import costs
 from kdlab.testing.explained import dense
 
 
@@ -117,7 +117,7 @@ def test_the_ratio_is_the_explanations_own_time_in_forwards(monkeypatch: pytest.
             return inputs
 
     clock = [0.0]
-    monkeypatch.setattr("kdlab.costs.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("kdlab.stages.costs.perf_counter", lambda: clock[0])
     model = Timed(2.0)
     found = costs(model, torch.randn(4, 3), None, Slow(model, 3, 3))
     # 2 s a prediction and 3 s the explanation of whatever batch.

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdlab.capture import capture
 from kdlab.losses.explanations.class_activation_transfer import ClassActivationTransfer
 from kdlab.models.conv_net import ConvNet
 from kdlab.models.conv_net_1d import ConvNet1d
 from kdlab.models.mlp import MLP
 from kdlab.models.res_net import ResNet
 from kdlab.models.transformer import Transformer
+from kdlab.signals.capture import capture
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "mlp": (lambda: MLP(64, 5, hidden=[16, 8], dropout=0.1), (1, 8, 8)),

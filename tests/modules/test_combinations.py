@@ -11,7 +11,7 @@ from torch import Tensor
 from kdlab.losses.logits.soft_targets import SoftTargets
 from kdlab.models.mlp import MLP
 from kdlab.modules.combinations import Combination, MeanOfLogits, MeanOfProbabilities
-from kdlab.soft_labels import SoftLabels
+from kdlab.records.soft_labels import SoftLabels
 from kdlab.teacher import Ensemble, Teacher
 
 REFERENCE = Path(__file__).parents[1] / "reference"

@@ -8,15 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import kdlab.training
-from kdlab.configuration.errors import ConfigurationError
-from kdlab.experiment import Experiment, read
-from kdlab.life.life import Life
-from kdlab.options import Options
-from kdlab.rehearsal import rehearse
-from kdlab.run import Outcome, run
-from kdlab.stage_folder import StageFolder
-from kdlab.workshop import plan
+import kdlab.stages.training
+from kdlab.configuration.experiment import Experiment, read
+from kdlab.errors import ConfigurationError
+from kdlab.records.stage_folder import StageFolder
+from kdlab.stages.checkpoints import Life
+from kdlab.stages.options import Options
+from kdlab.stages.rehearsal import rehearse
+from kdlab.stages.run import Outcome, run
+from kdlab.stages.workshop import plan
 from tests.experiments import SOFT, STUDENT, content, stage, written
 
 SURROGATE = {"class_path": "NeuralSurrogate", "init_args": {"inputs": 64, "classes": 3, "hidden": [8]}}
@@ -168,7 +168,7 @@ def test_an_interrupted_stage_goes_on_bit_for_bit(
             seen["steps"] = 2
             raise Killed
 
-    monkeypatch.setattr(kdlab.training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(kdlab.stages.training, "CHECKPOINT_SECONDS", 0.0)
     experiment = made(tmp_path)
     options = Options(mlruns=tmp_path / "mlruns", accelerator="cpu", only=(name,))
     needed = [one.stage for one in plan(experiment, options) if one.stage != name]

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdlab.costs import costs
 from kdlab.explainers.amortised_shapley import AmortisedShapley
 from kdlab.explainers.neural_surrogate import NeuralSurrogate
 from kdlab.explainers.players import Superpixels
@@ -16,6 +15,7 @@ from kdlab.modules.distilled import Distilled
 from kdlab.modules.ema import EMA
 from kdlab.modules.joint import Joint
 from kdlab.modules.masking import Masks
+from kdlab.stages.costs import costs
 from tests.modules.fitting import batch, data, equal, fit, student, teacher, weights
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from kdlab.losses.logits.cross_entropy import CrossEntropy
 from kdlab.modules.distilled import Distilled
 from kdlab.modules.supervised import Supervised
-from kdlab.signals import Signals
+from kdlab.signals.vocabulary import Signals
 from tests.modules.fitting import batch, fit, student, teacher
 
 WEIGHTS = [1.0, 3.0, 0.5]

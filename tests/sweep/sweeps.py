@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from optuna import Study
 
-from kdlab.options import Options
+from kdlab.stages.options import Options
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import Sweep, read_sweep
 from kdlab.sweep.places import StudyPlace, place_of

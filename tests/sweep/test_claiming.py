@@ -12,7 +12,7 @@ import pytest
 from optuna import Study
 from optuna.trial import TrialState
 
-from kdlab.options import Options
+from kdlab.stages.options import Options
 from kdlab.sweep import study as study_module
 from kdlab.sweep import worker
 from kdlab.sweep.check import check_sweep

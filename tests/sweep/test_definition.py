@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import ConfigurationError
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import found, read_sweep
-from kdlab.sweep.launcher import arguments
 from kdlab.sweep.places import place_of
 from kdlab.sweep.storage import open_storage
+from kdlab.workers.crew import arguments
 from tests.sweep.sweeps import ACCURACY, AGREEMENT, content, opened, sweep_file
 
 ALPHA = {"sets": "student.alpha", "float": [0.1, 2.0]}

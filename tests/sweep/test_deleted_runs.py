@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdlab.__main__ import main
-from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import ConfigurationError
 from kdlab.sweep.deleted_runs import deleted_runs, local_path, purge
 from kdlab.tracking.store import Store, database
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from kdlab.configuration.errors import ConfigurationError
-from kdlab.errors import Interrupted
+from kdlab.errors import ConfigurationError, Interrupted
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.pruning import Pruning
 from kdlab.sweep.study import REASON, STAGES, bury, claiming, join

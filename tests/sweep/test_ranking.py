@@ -13,15 +13,15 @@ import torch
 from optuna import Study, Trial
 from optuna.trial import TrialState
 
+from kdlab.configuration.experiment import Experiment
 from kdlab.errors import StageError
-from kdlab.experiment import Experiment
-from kdlab.stage_folder import StageFolder
+from kdlab.records.stage_folder import StageFolder
+from kdlab.stages.workshop import Planned
 from kdlab.sweep.best import finalists
 from kdlab.sweep.measured import Constraint, Measured, Objective
 from kdlab.sweep.pruning import Pruned, Pruning
 from kdlab.sweep.ranking import completed, front, ranked
 from kdlab.sweep.study import feasible, good, is_surplus
-from kdlab.workshop import Planned
 from tests.stage_folders import begin_stage, complete_stage, log_epoch
 
 

@@ -17,12 +17,12 @@ import pytest
 from optuna.trial import TrialState
 
 from kdlab.__main__ import main
-from kdlab.configuration.errors import ConfigurationError
-from kdlab.sweep.cluster_share import Share
-from kdlab.sweep.launcher import REFUSED, Ending, Running
-from kdlab.sweep.places import place_of
-from kdlab.sweep.ray_cluster import Cluster
-from kdlab.sweep.ray_joining import check_storage, node_of
+from kdlab.errors import ConfigurationError
+from kdlab.sweep.places import check_storage, place_of
+from kdlab.workers.cluster_share import Share
+from kdlab.workers.crew import REFUSED, Ending, Running
+from kdlab.workers.ray_cluster import Cluster
+from kdlab.workers.ray_joining import node_of
 from tests.sweep.sweeps import sweep_file
 from tests.sweep.test_workers import ROOT, check_whole, start, states, study_of, wait_for
 

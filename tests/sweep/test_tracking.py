@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kdlab.stage_folder import read_json, write_json
+from kdlab.records.stage_folder import read_json, write_json
 from kdlab.sweep.places import place_of
 from kdlab.sweep.tracking import SweepRun, close_abandoned, rebuilt, record_of_sweep
 from kdlab.tracking.store import Store

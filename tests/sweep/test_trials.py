@@ -8,10 +8,11 @@ from optuna import Study
 
 from kdlab.__main__ import main
 from kdlab.commands.sweeps import conclude
-from kdlab.configuration.errors import ConfigurationError
-from kdlab.experiment import read
-from kdlab.options import Options
-from kdlab.stage_folder import StageFolder
+from kdlab.configuration.experiment import read
+from kdlab.errors import ConfigurationError
+from kdlab.records.stage_folder import StageFolder
+from kdlab.stages.options import Options
+from kdlab.stages.workshop import plan
 from kdlab.sweep.best import finalists, write_best
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.leftovers import leftovers
@@ -22,7 +23,6 @@ from kdlab.sweep.study import STAGES, feasible, join
 from kdlab.sweep.tracking import SweepRun
 from kdlab.sweep.trial import sweep_name
 from kdlab.tracking.store import Store
-from kdlab.workshop import plan
 from tests.sweep.sweeps import ACCURACY, AGREEMENT, SIZE, opened, states, swept
 
 pytestmark = pytest.mark.usefixtures("one_store")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kdlab.__main__ import main
-from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import ConfigurationError
 from kdlab.tracking.executions import settle
 from kdlab.tracking.rebuilding import check_idle, rebuild
 from kdlab.tracking.server import caught_up

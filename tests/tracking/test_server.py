@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from kdlab.configuration.errors import ConfigurationError
+from kdlab.errors import ConfigurationError
 from kdlab.tracking.server import comparison_link, newest_link, ui
 from kdlab.tracking.store import LOCAL
 from tests.stage_folders import begin_stage, complete_stage, log_epoch, write

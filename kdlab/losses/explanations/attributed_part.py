@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from kdlab.losses.explanations.part import check_share, evaluating, mixed, soft_part
 from kdlab.losses.numerics import at_least_float32, check_alike
-from kdlab.outputs import logits_of
+from kdlab.signals.outputs import logits_of
 
 
 class SufficientPart(nn.Module):

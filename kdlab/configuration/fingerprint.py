@@ -1,0 +1,206 @@
+"""What decides the result of a stage, and of its test, as twenty hex digits; CONTRIBUTING.md has the whole table."""
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdlab.configuration.code import code_of, hash_of
+from kdlab.configuration.contents import Contents
+from kdlab.configuration.identity import Look, module_of, modules_of
+from kdlab.configuration.nodes import Call, Node, Value
+from kdlab.signals.vocabulary import Asked
+
+if TYPE_CHECKING:
+    from kdlab.configuration.checked import Checked
+
+#: Goes into every fingerprint; a new number makes every stage train again.
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What computes the metric that a stage's epoch is chosen by.
+
+    Args:
+        metric: the file's own metric; None is a standard one.
+        takes: its renames.
+        explains: whether it scores explanations.
+        compares: whether it compares with a teacher.
+    """
+
+    metric: Call | None
+    takes: Mapping[str, str]
+    explains: bool
+    compares: bool
+
+
+class Fingerprints:
+    """The fingerprints of a checked experiment's stages, data and evaluation.
+
+    Args:
+        checked: the experiment.
+        contents: digests of the files that it names.
+    """
+
+    def __init__(self, checked: "Checked", contents: Contents) -> None:
+        self._checked = checked
+        self._look = Look(Path.cwd(), checked.document.path.parent.resolve(), contents)
+        self._kept: dict[str, dict[str, Any]] = {}
+
+    def afresh(self) -> "Fingerprints":
+        """The same of the files as they are now."""
+        return Fingerprints(self._checked, self._look.contents.afresh())
+
+    def look(self) -> None:
+        """Read all that is named now: what is built later from other files must not bear these fingerprints."""
+        self.data(known=True)
+        for stage in self._checked.outline.stages:
+            self._of_stage(stage)
+
+    def read_by(self, stage: str, known: bool) -> str:
+        """Digest of what is read to build and test a stage, but for what callbacks name, for they may write to it."""
+        own = {name: part for name, part in self._of_stage(stage).items() if name not in ("callbacks", "trainer")}
+        return hash_of({"data": self.data(known), "evaluation": self.evaluation(), **own})
+
+    def stage(self, stage: str, **decided: Any) -> str:  # noqa: ANN401  JSON, as parts takes it
+        """Twenty hex digits that change exactly when the stage's result may; the arguments are those of ``parts``."""
+        return hash_of(self.parts(stage, **decided))
+
+    def parts(
+        self, stage: str, *, seed: int, needs: Mapping[str, str], data: str | None, reference: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """All that decides the stage's result, as JSON.
+
+        Args:
+            stage: the stage; its name does not enter.
+            seed: its seed.
+            needs: the fingerprint of each stage that teaches it, and of the one that it starts from.
+            data: the digest of what the data module holds; None where it is known by its settings alone.
+            reference: what the teachers are known by that a stage without one is compared with; they count where the
+                metric that ``monitor`` names compares with them.
+        """
+        config = self._checked.outline.stages[stage]
+        kept = [self._kept_of(teacher) for teacher in config.teachers]
+        return {
+            # What a teacher's cache leaves out, its students do not see; the teacher itself is the same.
+            **({"cache": kept} if any(kept) else {}),
+            "format": FORMAT,
+            "seed": seed,
+            "data": {"content": data, **self.data(known=data is not None)},
+            **self._of_stage(stage),
+            "needs": [needs[teacher] for teacher in config.teachers],
+            "start": None if config.start is None else needs[config.start],
+            "reference": list(reference) if self.judge(stage).compares and not config.teachers else [],
+        }
+
+    def _kept_of(self, teacher: str) -> dict[str, Any] | None:
+        """What a teacher's cache keeps of its logits; None where that is all."""
+        cache = self._checked.outline.stages[teacher].cache or {}
+        return cache if "top_k" in cache or cache.get("dtype") == "float16" else None
+
+    def data(self, known: bool) -> dict[str, Any]:
+        """The data module's settings and code.
+
+        Where one of kdlab's own is known by its content, the files that it read are not looked at, and may move.
+        """
+        call = self._checked.data
+        read = [name for name, node in call.arguments.items() if self._is_path(node)]
+        left_out = read if known and module_of(call).startswith("kdlab.data.") else []
+        return {"class": call.class_path, **self._look.arguments(call, left_out), "code": self._code([call])}
+
+    def combination(self, stage: str) -> dict[str, Any] | None:
+        """What makes one teacher of several for a stage; None where it does not say."""
+        node = self._checked.combines[stage]
+        return None if node is None else {"combine": self._look.of(node), "code": self._code([node])}
+
+    def evaluation(self) -> str:
+        """Twenty hex digits that change when what is computed at test does; no stage enters, and no data.
+
+        A test is kept in its stage's folder, whose name holds the data's content, that of the test split too. Nor does
+        ``every`` enter: the test is the same whatever validation saw on the way.
+        """
+        evaluation = self._checked.evaluation
+        nodes: list[Node] = [*evaluation.metrics.values()]
+        nodes += [] if evaluation.explainer is None else [evaluation.explainer]
+        return hash_of(
+            {
+                "format": FORMAT,
+                "explainer": None if evaluation.explainer is None else self._look.of(evaluation.explainer),
+                "metrics": {name: self._look.of(node) for name, node in evaluation.metrics.items()},
+                "takes": evaluation.takes,
+                "left_out": sorted(evaluation.left_out),
+                "probe": self._checked.outline.probe,
+                "maps": evaluation.maps,
+                "code": self._code(nodes),
+            }
+        )
+
+    def judge(self, stage: str) -> Judge:
+        """What computes the metric that chooses the stage's epoch."""
+        evaluation, name = self._checked.evaluation, self._checked.outline.stages[stage].monitor.removeprefix("val/")
+        from kdlab.callbacks.measure import EXPLAINING
+
+        standard = {name: asked for name, asked in _standard().items() if name not in evaluation.left_out}
+        named = name if name in evaluation.metrics or name in standard else name.rpartition("/")[0]
+        metric, takes = evaluation.metrics.get(named), evaluation.takes.get(named, {})
+        # A name that nobody logs asks for nothing; whoever builds the stage refuses it.
+        asked = standard.get(named, frozenset()) if metric is None else _asked(metric, takes)
+        compares = any(signal.startswith("teacher") for signal in asked)
+        return Judge(metric, takes, bool(asked & EXPLAINING), compares)
+
+    def _of_stage(self, stage: str) -> dict[str, Any]:
+        """What is the same for all seeds, looked at once."""
+        if stage not in self._kept:
+            checked, config = self._checked, self._checked.outline.stages[stage]
+            callbacks, trainer = checked.callbacks[stage], checked.trainers[stage]
+            written = Look(self._look.here, self._look.folder, self._look.contents, through=False)
+            weights = config.weights
+            self._kept[stage] = {
+                "module": self._look.of(checked.modules[stage]),
+                "combine": self.combination(stage),
+                "labelled": config.labelled,
+                "monitor": config.monitor,
+                "judge": self._of_judge(self.judge(stage)),
+                "weights": None if weights is None else self._look.contents.of(weights),
+                "callbacks": [written.of(callback) for callback in callbacks],
+                "trainer": {name: written.of(node) for name, node in trainer.items()},
+                "code": self._code([checked.modules[stage], *callbacks, *trainer.values()]),
+            }
+        return self._kept[stage]
+
+    def _of_judge(self, judge: Judge) -> dict[str, Any]:
+        evaluation = self._checked.evaluation
+        nodes = [] if judge.metric is None else [judge.metric]
+        explainer = evaluation.explainer if judge.explains else None
+        nodes += [] if explainer is None else [explainer]
+        return {
+            "metric": None if judge.metric is None else self._look.of(judge.metric),
+            "takes": dict(judge.takes),
+            "explainer": None if explainer is None else self._look.of(explainer),
+            "probe": self._checked.outline.probe if judge.explains else None,
+            "code": self._code(nodes),
+        }
+
+    def _is_path(self, node: Node) -> bool:
+        return isinstance(node, Value) and isinstance(node.plain(), str) and bool(self._look.paths(node.plain()))
+
+    def _code(self, nodes: Iterable[Node]) -> dict[str, str]:
+        return code_of((name for node in nodes for name in modules_of(node)), self._look.folders)
+
+
+def _asked(metric: Call, takes: Mapping[str, str]) -> frozenset[str]:
+    """The signals that a metric asks for; only what is no class has to be built for that."""
+    made: Any = metric.target if inspect.isclass(metric.target) else metric.build()
+    return Asked(made.update, takes).names()
+
+
+@lru_cache(maxsize=1)
+def _standard() -> dict[str, frozenset[str]]:
+    """The signals that each standard metric asks for."""
+    from kdlab.callbacks.standard import standard_measures
+
+    measures = standard_measures(2, teacher=True, explains=True, explainer=True, mask=True)
+    return {name: measure.ask.names() for name, measure in measures.items() if not measure.at_test}

@@ -1,0 +1,274 @@
+"""One stage with one seed: its module, its data, how it is scored, and what is refused before it trains."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from torch import Tensor, nn
+
+from kdlab.callbacks.evaluate import Evaluate
+from kdlab.callbacks.measure import Measure
+from kdlab.callbacks.standard import standard_measures
+from kdlab.configuration.experiment import Experiment, StageConfig
+from kdlab.data.base import DataModule
+from kdlab.data.batches import as_batch
+from kdlab.errors import ConfigurationError, StageError
+from kdlab.modules.joint import Joint
+from kdlab.modules.supervised import Supervised
+from kdlab.randomness import address, forked
+from kdlab.records.stage_folder import StageFolder
+from kdlab.records.weights import classes_in, load_weights
+from kdlab.signals.outputs import check_class_order, logits_of, shape_of_logits
+from kdlab.stages.maps import check_maps
+from kdlab.stages.options import Options
+from kdlab.teacher import Teacher
+
+
+@dataclass
+class Job:
+    """One stage with one seed, and what it needs.
+
+    Args:
+        experiment: as it was read.
+        stage: the stage's name.
+        seed: of initial weights, order and labelled subset.
+        folder: where it lives.
+        data: the experiment's data, shared by all.
+        teacher: the stage's own teacher, or None.
+        reference: the teacher that fidelity is measured against; the stage's own, or the experiment's only one.
+        start: the finished weights of the stage that this one starts from, or None.
+    """
+
+    experiment: Experiment
+    stage: str
+    seed: int
+    folder: StageFolder
+    data: lightning.LightningDataModule
+    teacher: Teacher | None = None
+    reference: Teacher | None = None
+    options: Options = field(default_factory=Options)
+    start: Mapping[str, Tensor] | None = None
+
+    def arranged_data(self, module: lightning.LightningModule) -> lightning.LightningDataModule:
+        """The data in this seed's order, with this stage's labels."""
+        labelled = self.experiment.stages[self.stage].labelled
+        if isinstance(self.data, DataModule):
+            transfer = isinstance(module, Supervised) and module.uses_unlabelled
+            return self.data.arranged(self.seed, labelled, transfer)
+        if labelled is not None:
+            raise StageError(
+                f"stage {self.stage!r} asks for {labelled} labels, but {type(self.data).__name__} is no kdlab data "
+                f"module and cannot be cut; subclass kdlab.data.base.DataModule, or drop labelled"
+            )
+        return self.data
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """What the data call their classes; None where they only count them."""
+        return names_of(self.data).get("class_names")
+
+    def build(self) -> lightning.LightningModule:
+        """The stage's module: initial weights from (seed, "model"), all else from (seed, "explainer")."""
+        with forked(address(self.seed, "model")):
+            model = self.experiment.build_model(self.stage)
+        start = self.experiment.stages[self.stage].weights
+        if start is not None:
+            known = classes_in(start)
+            if known is not None and self.class_names is not None:
+                with user_errors(f"stage {self.stage!r}"):
+                    check_class_order(known, self.class_names, f"who trained the weights {start}")
+            put(model, load_weights(start), f"weights {start}")
+        if self.start is not None:
+            put(model, dict(self.start), f"the weights of stage {self.experiment.stages[self.stage].start!r}")
+        with forked(address(self.seed, "explainer")):
+            module = self.experiment.build_module(self.stage, model, self.teacher)
+            self.prepare(module)
+        return module
+
+    def prepare(self, module: lightning.LightningModule) -> None:
+        """Let the module see one batch of its data, so that what does not fit is refused before anything trains."""
+        stage = self.experiment.stages[self.stage]
+        if not isinstance(module, Supervised):
+            with user_errors(f"stage {self.stage!r}"):
+                self.evaluate(module).check(module, first_batch(self.data))
+            return
+        if isinstance(module, Joint) and module.frozen:
+            self._check_frozen(stage)
+        if isinstance(self.data, DataModule):
+            module.baseline = self.data.baseline
+        batch = first_batch(self.arranged_data(module))
+        self._check_schedule()
+        self._check_trainable(module)
+        with user_errors(f"stage {self.stage!r}"):
+            self._check_classes(module, batch)
+            module.prepare(batch)
+            evaluate = self.evaluate(module)
+            evaluate.check(module, batch)
+            if self.experiment.maps and self.reference is not None:
+                check_maps(module.model, self.reference, batch["inputs"][:2], self.experiment.maps)
+            direction(stage.monitor, evaluate)
+
+    def _check_schedule(self) -> None:
+        arguments = self.experiment.trainer_arguments(self.stage)
+        every, epochs = arguments.get("check_val_every_n_epoch") or 1, arguments.get("max_epochs") or 0
+        if 0 < epochs < every:
+            raise StageError(
+                f"stage {self.stage!r} trains {epochs} epochs and validates every {every}: no epoch could be chosen; "
+                f"lower trainer.check_val_every_n_epoch or raise max_epochs"
+            )
+
+    def _check_trainable(self, module: Supervised) -> None:
+        epochs = self.experiment.trainer_arguments(self.stage).get("max_epochs")
+        if epochs != 0 and not any(parameter.requires_grad for parameter in module.parameters()):
+            raise StageError(
+                f"stage {self.stage!r}: {type(module.model).__name__} has no parameters to train; "
+                f"set trainer: {{max_epochs: 0}} to take it as it is"
+            )
+
+    def _check_classes(self, module: Supervised, batch: dict[str, Tensor]) -> None:
+        """Student and teacher must speak of the classes that the data have."""
+        if not isinstance(self.data, DataModule):
+            return
+        networks = {"its model": module.model}
+        if self.teacher is not None:
+            networks["its teacher"] = self.teacher.network
+        for name, network in networks.items():
+            shape = shape_of_logits(network, batch["inputs"][:2], name)
+            if len(shape) != 2 or shape[1] != self.data.classes:
+                raise StageError(
+                    f"stage {self.stage!r}: {name} ({type(network).__name__}) gives outputs of shape {shape}, "
+                    f"the data have {self.data.classes} classes: (batch, {self.data.classes}) is needed"
+                )
+
+    def _check_frozen(self, stage: StageConfig) -> None:
+        if stage.start is None and stage.weights is None:
+            raise StageError(f"stage {self.stage!r} freezes an untrained student; name its stage, as start: STAGE")
+        if not stage.monitor.startswith("val/explainer/"):
+            raise StageError(
+                f"stage {self.stage!r} freezes its student, so {stage.monitor} is the same in all epochs and would "
+                f"choose the first; take monitor: val/explainer/agreement"
+            )
+
+    def evaluate(self, module: lightning.LightningModule) -> Evaluate:
+        """The callback that scores this stage as every other."""
+        explainer = self.experiment.build_explainer_factory()
+        measures: dict[str, Any] = standard_measures(
+            classes_of(self.data, module),
+            teacher=self.reference is not None,
+            explains=explainer is not None,
+            explainer=learned_of(module) is not None,
+            mask=isinstance(self.data, DataModule) and all("mask" in self.data.splits[s] for s in ("val", "test")),
+        )
+        measures = {name: m for name, m in measures.items() if name not in self.experiment.left_out}
+        takes = self.experiment.metric_takes()
+        own = {name: Measure(m, takes.get(name, {})) for name, m in self.experiment.build_metrics().items()}
+        compared = {name for name, m in own.items() if any(n.startswith("teacher") for n in m.ask.needed.values())}
+        # A stage that is compared with no teacher leaves those out, as it does with the standard ones.
+        measures |= {name: m for name, m in own.items() if self.reference is not None or name not in compared}
+        every = self.experiment.every
+        chosen_by = monitored(self.experiment.stages[self.stage].monitor, measures)
+        if every is None and chosen_by is not None and chosen_by.explaining:
+            every = 1  # an epoch is chosen among all
+        return Evaluate(measures, explainer, self.experiment.probe, teacher=self.reference, every=every)
+
+
+def trained_module(job: Job) -> lightning.LightningModule:
+    """The stage's module with its final weights."""
+    module = job.build()
+    weights = load_weights(job.folder.weights)
+    put(module, {**module.state_dict(), **weights}, f"the weights in {job.folder.path.name}")
+    return module.eval()
+
+
+def network_of(module: lightning.LightningModule) -> nn.Module:
+    """The network inside a module of kdlab's; another LightningModule is its own network."""
+    return module.model if isinstance(module, Supervised) else module
+
+
+def learned_of(module: lightning.LightningModule) -> Any:  # noqa: ANN401  an nn.Module of which more is asked
+    """The explainer that is trained with the module and counts, None where there is none."""
+    return module.explainer if isinstance(module, Joint) and module.explain_weight > 0 else None
+
+
+def put(module: torch.nn.Module, weights: dict[str, Tensor], origin: str) -> None:
+    """Load weights that must fit in every name and shape; prefixes that Lightning adds are taken off if needed."""
+    names = set(module.state_dict())
+    for prefix in ("", "model.", "module.", "network."):
+        cut = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        if set(cut) == names:
+            weights = cut
+            break
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        lines = " ".join(str(error).split())
+        raise StageError(f"{origin} do not fit {type(module).__name__}: {lines[:400]}") from error
+
+
+def first_batch(data: lightning.LightningDataModule) -> dict[str, Tensor]:
+    """One training batch; the loader that trains later is another."""
+    data.prepare_data()
+    data.setup("fit")
+    return as_batch(next(iter(data.train_dataloader())))
+
+
+def names_of(data: lightning.LightningDataModule) -> dict[str, Any]:
+    """What the data call their classes and features and how they prepared them, for constructors that ask for it.
+
+    Names are left out where they only count.
+    """
+    if not isinstance(data, DataModule):
+        return {}
+    counted = [str(number) for number in range(data.classes)]
+    found = {"class_names": data.class_names, "feature_names": data.feature_names}
+    named = {name: names for name, names in found.items() if names is not None and names != counted}
+    return {**named, "preparation": data.preparation}
+
+
+def classes_of(data: lightning.LightningDataModule, module: lightning.LightningModule) -> int:
+    """How many classes there are: the data say so, else the model's output does."""
+    if isinstance(data, DataModule):
+        return data.classes
+    with torch.no_grad():
+        return int(logits_of(module.eval()(first_batch(data)["inputs"][:1])).shape[1])
+
+
+def monitored(monitor: str, measures: Mapping[str, Measure]) -> Measure | None:
+    """The measure by which an epoch is chosen, None if there is none of that name at validation."""
+    name = monitor.removeprefix("val/")
+    # One with several values is logged under its name and theirs.
+    measure = measures.get(name) or measures.get(name.rpartition("/")[0])
+    return None if measure is None or measure.at_test else measure
+
+
+def direction(monitor: str, evaluate: Evaluate) -> bool:
+    """Whether the monitored metric is better when higher, which the metric itself declares."""
+    measure = monitored(monitor, evaluate.measures)
+    if measure is None:
+        known = sorted(f"val/{other}" for other, one in evaluate.measures.items() if not one.at_test)
+        raise StageError(f"monitor {monitor!r} is no metric of the evaluation; there are {known}")
+    if measure.explaining and evaluate.every != 1:
+        raise StageError(
+            f"monitor {monitor!r} is computed at one validation in {evaluate.every}, and an epoch is chosen among all; "
+            f"set evaluate.every to 1, or take another monitor, such as val/accuracy"
+        )
+    if measure.metric.higher_is_better is None:
+        raise StageError(f"monitor {monitor!r} has no direction; choose another, such as val/accuracy")
+    return bool(measure.metric.higher_is_better)
+
+
+@contextmanager
+def user_errors(where: str) -> Iterator[None]:
+    """What constructors, losses, metrics and networks refuse becomes one line that says where."""
+    try:
+        yield
+    except StageError:
+        raise
+    except ConfigurationError as error:
+        raise StageError(f"{where}: {error}") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
+        raise StageError(f"{where}: {text}") from error

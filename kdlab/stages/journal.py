@@ -1,0 +1,65 @@
+"""What a stage logs, on disk."""
+
+import json
+import os
+from time import time_ns
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from kdlab.records.stage_folder import StageFolder
+
+
+class Journal(Logger):
+    """Lightning's logger into ``metrics.jsonl``: one object a logged point, with the time at which it was logged."""
+
+    def __init__(self, folder: StageFolder) -> None:
+        super().__init__()
+        self._path = folder.journal
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for a name; the folder is it."""
+        return self._path.parent.name
+
+    @property
+    def version(self) -> str:
+        """There is one."""
+        return "0"
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  Lightning's signature
+        """Hyperparameters stand in ``stage.json``."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append one line."""
+        values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
+        if not values:
+            return
+        line = {"time": time_ns() // 10**6, "step": step, "epoch": int(metrics.get("epoch", 0)), "metrics": values}
+        with self._path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def of_epoch(self, epoch: int) -> tuple[int, dict[str, float]]:
+        """The step of an epoch's validation, the last one where there were several, and all that was logged for it."""
+        step, found = 0, dict[str, float]()
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            point = json.loads(line)
+            if point["epoch"] == epoch and any(name.startswith("val/") for name in point["metrics"]):
+                step, found = point["step"], found | point["metrics"]
+        return step, found
+
+    def size(self) -> int:
+        """Bytes on disk, all of them safely there."""
+        if not self._path.exists():
+            return 0
+        with self._path.open("rb+") as file:
+            os.fsync(file.fileno())
+            return file.seek(0, os.SEEK_END)
+
+    @rank_zero_only
+    def truncate(self, size: int) -> None:
+        """Take back what was logged after a checkpoint: it will be logged again."""
+        if self._path.exists():
+            os.truncate(self._path, size)

@@ -1,0 +1,213 @@
+"""What a stage's folder shows of it: attributions and maps on the same samples, the learned explainer's rules.
+
+Pictures stand behind results: one that cannot be drawn costs itself and nothing else.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import lightning.pytorch as lightning
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from kdlab.data.base import DataModule
+from kdlab.data.batches import as_batch
+from kdlab.explainers.base import Attribution, Draws, Tells, Writes
+from kdlab.records.files import replacing
+from kdlab.records.stage_folder import write_json
+from kdlab.signals.outputs import logits_of
+from kdlab.stages.figures import SAMPLES, attribution_panel, map_panel
+from kdlab.stages.job import Job, learned_of, network_of
+from kdlab.stages.maps import maps_of
+from kdlab.teacher import Teacher
+
+#: Samples of a split that an explainer's readable form is made for, at most.
+WRITTEN_FOR = 4096
+#: What making a picture may raise: a shape or a name that does not fit, an explainer that cannot explain these inputs,
+#: no memory, no room on the disk.
+UNDRAWN = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AttributeError, OSError)
+
+
+Made = TypeVar("Made")
+
+
+def draw(
+    job: Job,
+    module: lightning.LightningModule,
+    explainer: Callable[[nn.Module], Attribution] | None,
+    evaluation: str,
+) -> None:
+    """Write what the folder shows to a person: pictures of attributions and maps, and the learned explainer's rules.
+
+    Pictures of samples are drawn for a stage's first seed, which tells as much as ten. What cannot be drawn is said on
+    the terminal and in ``shown-<evaluation>.json``, which is written last: a stage that has it is not drawn again.
+
+    Args:
+        job: the stage.
+        module: with its chosen weights, in eval mode.
+        explainer: the post-hoc method of the evaluation, or None.
+        evaluation: its hash.
+    """
+    failed: dict[str, str] = {}
+    for name, write in _wanted(job, module, explainer):
+        path = job.folder.path / name
+        try:
+            with replacing(path) as scratch:
+                write(scratch)
+        except UNDRAWN as error:
+            path.unlink(missing_ok=True)  # one of other weights would be taken for this one's
+            failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            print(f"{job.stage} seed {job.seed}: {name} could not be made ({failed[name]}); its results are whole")
+    write_json(job.folder.path / f"shown-{evaluation}.json", {"failed": failed})
+
+
+def _wanted(
+    job: Job, module: lightning.LightningModule, explainer: Callable[[nn.Module], Attribution] | None
+) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """What is to be written, by its name in the folder, and how."""
+    if isinstance(job.data, DataModule) and job.seed == job.experiment.seeds_of(job.stage)[0]:
+        yield from _of_samples(job, job.data, module, explainer)
+    learned = learned_of(module)
+
+    @cache
+    def make_readable() -> None:
+        """Once, by the first that needs it, so that what fails here costs no more than that."""
+        if isinstance(learned, Writes):
+            data = job.arranged_data(module)
+            learned.write({"training": _some(data, "train"), "validation": _some(data, "val")})
+
+    if isinstance(learned, Tells):
+        yield "explainer.txt", _after(make_readable, learned.text, _write)
+    if isinstance(learned, Draws):
+        yield "figures/explainer.png", _after(make_readable, learned.figure, _save_tight)
+
+
+def _after(
+    first: Callable[[], None], make: Callable[[], Made], write: Callable[[Path, Made], None]
+) -> Callable[[Path], None]:
+    """What writes something that is made when the first thing is done."""
+
+    def both(path: Path) -> None:
+        first()
+        write(path, make())
+
+    return both
+
+
+def _of_samples(
+    job: Job,
+    data: DataModule,
+    module: lightning.LightningModule,
+    explainer: Callable[[nn.Module], Attribution] | None,
+) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Attributions where there is an explainer, maps where they were asked for."""
+    teacher, layers, model = job.reference, job.experiment.maps, network_of(module)
+    prepared = data.preparation
+    features = data.feature_names if prepared.columns is None else [column.words for column in prepared.columns]
+
+    def attributions(path: Path) -> None:
+        shown = _shown(data, model, teacher)
+        found = _attributions(job.stage, module, teacher, explainer, shown) if explainer is not None else {}
+        _save(path, attribution_panel(prepared.undone(shown.inputs.cpu()), _on_cpu(found), shown.titles, features))
+
+    def maps(path: Path) -> None:
+        shown = _shown(data, model, teacher)
+        found = _maps(job.stage, model, teacher, layers, shown) if teacher is not None else {}
+        _save(path, map_panel(prepared.undone(shown.inputs.cpu()), _on_cpu(found), shown.titles))
+
+    if explainer is not None:
+        yield "figures/attributions.png", attributions
+    if layers and teacher is not None:
+        yield "figures/maps.png", maps
+
+
+def _some(data: lightning.LightningDataModule, split: str) -> Tensor:
+    """Inputs of a split, at most as many as a readable form is made for."""
+    if isinstance(data, DataModule):
+        return data.probe(WRITTEN_FOR, split)["inputs"]
+    found: list[Tensor] = []
+    for batch in data.train_dataloader() if split == "train" else data.val_dataloader():
+        found.append(as_batch(batch)["inputs"])
+        if sum(map(len, found)) >= WRITTEN_FOR:
+            break
+    return torch.cat(found)[:WRITTEN_FOR]
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _save(path: Path, figure: Figure, bbox_inches: str | None = None) -> None:
+    figure.savefig(path, format="png", dpi=110, bbox_inches=bbox_inches)
+
+
+def _save_tight(path: Path, figure: Figure) -> None:
+    _save(path, figure, bbox_inches="tight")
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Some samples of the test split's probe, what the model says of them, and a title for each."""
+
+    inputs: Tensor
+    predicted: Tensor
+    titles: list[str]
+
+
+def _shown(data: DataModule, model: nn.Module, teacher: Teacher | None) -> _Shown:
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    if teacher is not None:
+        teacher.to(device)
+    probe = data.probe(128, "test")
+    # A probe stands in the data's order, which may go class by class; so far apart, its samples show several.
+    rows = sorted(set(torch.linspace(0, len(probe["inputs"]) - 1, SAMPLES).long().tolist()))
+    inputs = probe["inputs"][rows].to(device)
+    with torch.no_grad():
+        predicted = logits_of(model(inputs)).argmax(dim=1)
+    pairs = zip(probe["target"][rows].tolist(), predicted.tolist(), strict=True)
+    return _Shown(inputs, predicted, [_title(data.class_names, target, said) for target, said in pairs])
+
+
+def _title(names: list[str], target: int, said: int) -> str:
+    """A sample's class and, where that is another or unknown, what the model says."""
+    known = names[target] if target >= 0 else "no label"
+    return known if target == said else f"{known}, said {names[said]}"
+
+
+def _attributions(
+    stage: str,
+    module: lightning.LightningModule,
+    teacher: Teacher | None,
+    explainer: Callable[[nn.Module], Attribution],
+    shown: _Shown,
+) -> dict[str, Tensor]:
+    """Attributions of the class that the model predicts: the teacher's, the model's, the learned explainer's."""
+    found: dict[str, Tensor] = {}
+    with torch.no_grad():
+        if teacher is not None:
+            found["teacher"] = teacher.attributions(shown.inputs, shown.predicted, explainer)
+        found[stage] = explainer(network_of(module)).attribute(shown.inputs, shown.predicted)
+        learned = learned_of(module)
+        if isinstance(learned, Attribution):
+            found["its explainer"] = learned.attribute(shown.inputs, shown.predicted)
+    return found
+
+
+def _maps(
+    stage: str, model: nn.Module, teacher: Teacher, layers: Mapping[str, str], shown: _Shown
+) -> dict[str, Tensor]:
+    """The teacher's map and the model's, pair by pair."""
+    found: dict[str, Tensor] = {}
+    for (own, teachers), (theirs, mine) in zip(
+        layers.items(), maps_of(model, teacher, shown.inputs, layers), strict=True
+    ):
+        found |= {f"teacher\n{teachers}": theirs, f"{stage}\n{own}": mine}
+    return found
+
+
+def _on_cpu(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: values.cpu() for name, values in found.items()}

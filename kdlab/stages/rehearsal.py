@@ -1,0 +1,97 @@
+"""One batch through every stage: what does not fit is found before anything trains."""
+
+from lightning.pytorch import LightningModule
+from torch import nn
+
+from kdlab.callbacks.balance import gradient_norms, shares
+from kdlab.configuration.experiment import Experiment
+from kdlab.modules.supervised import Supervised
+from kdlab.randomness import address, forked
+from kdlab.records.stage_folder import StageFolder
+from kdlab.records.weights import load_weights
+from kdlab.stages.job import Job, first_batch, network_of, put, user_errors
+from kdlab.stages.options import Options
+from kdlab.stages.training import make_trainer
+from kdlab.stages.workshop import Workshop
+from kdlab.teacher import Teacher
+
+
+def rehearse(experiment: Experiment, options: Options) -> list[str]:
+    """Build every stage and send one batch through it; nothing is trained or logged.
+
+    Returns:
+        A line a stage, each followed by a line for each of its terms: value, weight, and share of the student's
+        gradient on the first batch.
+    """
+    workshop = Workshop(experiment, options)
+    return rehearse_stages(workshop, list(experiment.stages), balance=True)
+
+
+def rehearse_stages(workshop: Workshop, stages: list[str], balance: bool = False) -> list[str]:
+    """Send one batch through some stages of an execution; the balance of their terms costs a backward pass a term."""
+    lines = []
+    for name in stages:
+        job, module = rehearsed_job(workshop, name)
+        check_trainer(job)
+        untrained = [t for t, at in workshop.teachers_of(name, job.seed) if not workshop.planned(t, at).trained]
+        hint = f" (with {', '.join(untrained)} still untrained)" if balance and untrained else ""
+        count = sum(p.numel() for p in network_of(module).parameters())
+        lines.append(f"{name}: {type(module).__name__}, {count:,} parameters, every term reaches what it trains{hint}")
+        if balance and isinstance(module, Supervised):
+            with user_errors(f"stage {name!r}"), forked(address(job.seed, "rehearsal")):
+                lines += _balance(job, module)
+    return lines
+
+
+def check_trainer(job: Job) -> None:
+    """Let Lightning refuse the stage's settings before anything trains."""
+    arguments = job.experiment.trainer_arguments(job.stage)
+    # These two would be set for the whole process, and all that they may be was checked when the file was read.
+    settings = {name: value for name, value in arguments.items() if name not in ("deterministic", "benchmark")}
+    make_trainer(job, [], logger=False, devices=1, strategy="auto", **settings)
+
+
+def _balance(job: Job, module: Supervised) -> list[str]:
+    """Value, weight and share of the student's gradient of each term on the first batch."""
+    terms = module.terms(module.signals(first_batch(job.arranged_data(module))), step=0)
+    found = shares(gradient_norms(terms, list(module.model.parameters())))
+    width = max(map(len, terms))
+    return [
+        f"  {name:{width}}  value {value.item():10.4g}  weight {weight:8.4g}  "
+        + (f"{float(found[name]):4.0%} of the gradient" if name in found else "not for the student")
+        for name, (weight, value) in terms.items()
+    ]
+
+
+def rehearsed_job(workshop: Workshop, name: str) -> tuple[Job, LightningModule]:
+    """A stage at its first seed and its module, which has seen one batch; unfinished teachers are untrained."""
+    experiment = workshop.experiment
+    seed = experiment.seeds_of(name)[0]
+    with user_errors(f"stage {name!r}"), forked(address(seed, "rehearsal")):
+        taught = bool(workshop.teachers_of(name, seed))
+        teachers = [Teacher(_network(workshop, *which)) for which in workshop.reference_of(name, seed)]
+        reference = workshop.as_one(name, teachers)
+        start = experiment.stages[name].start
+        job = Job(
+            experiment,
+            name,
+            seed,
+            StageFolder(workshop.stages / "rehearsal"),
+            workshop.data,
+            reference if taught else None,
+            reference,
+            workshop.options,
+            None if start is None else experiment.build_model(start).state_dict(),
+        )
+        module = job.build()
+        module.configure_optimizers()
+    return job, module
+
+
+def _network(workshop: Workshop, stage: str, seed: int) -> nn.Module:
+    """A stage's network, with its weights where it is finished."""
+    network = workshop.experiment.build_model(stage)
+    planned = workshop.planned(stage, seed)
+    if planned.trained:
+        put(network, load_weights(planned.folder.weights), f"the weights of stage {stage!r}")
+    return network

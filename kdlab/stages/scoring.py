@@ -1,0 +1,85 @@
+"""Testing a trained stage, once for each way of evaluating: metrics, scores of every sample, costs, pictures."""
+
+from time import time_ns
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy
+import torch
+from torch import Tensor
+
+from kdlab.callbacks.evaluate import Evaluate
+from kdlab.data.batches import as_batch
+from kdlab.explainers.base import Describes
+from kdlab.randomness import address, forked
+from kdlab.records.files import replacing
+from kdlab.records.stage_folder import write_json
+from kdlab.stages.costs import costs
+from kdlab.stages.job import Job, learned_of, network_of, trained_module, user_errors
+from kdlab.stages.pictures import draw
+from kdlab.stages.training import make_trainer, quiet
+
+
+def test(job: Job, evaluation: str) -> None:
+    """Bring a stage's test to its end: its numbers first, then its pictures, which can cost none of them.
+
+    What an earlier call has written stays. The folder's lock is held by the caller.
+    """
+    with forked(address(job.seed, "testing")):
+        module = trained_module(job)
+        evaluate = job.evaluate(module)
+        if job.folder.test_results(evaluation) is None:
+            _score(job, module, evaluate, evaluation)
+    # Drawn behind a kill they are what they would have been: their randomness does not follow on the test's.
+    with forked(address(job.seed, "pictures")):
+        draw(job, module, evaluate.explainer, evaluation)
+
+
+def _score(job: Job, module: lightning.LightningModule, evaluate: Evaluate, evaluation: str) -> None:
+    """Test the chosen weights and write ``scores-<evaluation>.npz`` and ``test-<evaluation>.json``."""
+    folder = job.folder
+    trainer = make_trainer(job, [evaluate], logger=False, devices=1, strategy="auto")
+    with quiet(), user_errors(f"stage {job.stage!r}"):
+        (metrics,) = trainer.test(module, datamodule=job.arranged_data(module), verbose=False)
+        module.eval()
+        sample = as_batch(next(iter(job.arranged_data(module).test_dataloader())))
+        metrics = dict(metrics) | _costs(job, module, evaluate, sample["inputs"][:64]) | _described(module)
+    _write_scores(job, evaluate, evaluation)
+    done = folder.done or {}
+    write_json(
+        folder.path / f"test-{evaluation}.json",
+        {"metrics": metrics, "time": time_ns() // 10**6, "epoch": done.get("epoch", -1)},
+    )
+
+
+def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inputs: Tensor) -> dict[str, float]:
+    model = network_of(module)
+    inputs = inputs.to(module.device)
+    explainer = evaluate.explainer(model) if evaluate.explainer is not None else None
+    values = costs(model, inputs, explainer, learned_of(module))
+    done = job.folder.done or {}
+    values["training_seconds"] = float(done.get("seconds", 0.0))
+    if "memory_bytes" in done:
+        # What the training held at most beside what its process held before, validation included.
+        values["training_memory_bytes"] = float(done["memory_bytes"])
+    return {f"cost/{name}": value for name, value in values.items()}
+
+
+def _described(module: lightning.LightningModule) -> dict[str, float]:
+    """The numbers that a learned explainer tells of itself; those of scores are of the data that it was trained on."""
+    explainer = learned_of(module)
+    if not isinstance(explainer, Describes):
+        return {}
+    return {f"train/explainer/{name}": float(value) for name, value in explainer.describe().items()}
+
+
+def _write_scores(job: Job, evaluate: Evaluate, evaluation: str) -> None:
+    """The score of every sample by metric, sorted by the sample's index."""
+    arrays: dict[str, Any] = {}
+    for name, parts in evaluate.scores.items():
+        rows = torch.cat(parts)
+        rows = rows[rows[:, 0].argsort()]
+        arrays[f"{name}:index"] = rows[:, 0].long().numpy()
+        arrays[name] = rows[:, 1].numpy()
+    with replacing(job.folder.path / f"scores-{evaluation}.npz") as scratch, scratch.open("wb") as file:
+        numpy.savez_compressed(file, **arrays)

@@ -1,0 +1,114 @@
+"""Training one stage on several devices: a group of child processes, whose ranks decide nothing.
+
+``python -m kdlab.stages.stage_process REQUEST.json`` is rank 0; Lightning starts the other ranks by the same command.
+They end with the parent, however it ends: all of them have for their standard input a pipe that nobody writes to and
+that only the parent holds open. The folder's lock is the parent's, and rank 0, which alone writes there, holds it
+too, so that nobody else begins in between.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from kdlab.errors import ConfigurationError, Interrupted, StageError
+from kdlab.records.stage_folder import write_json
+from kdlab.stages.options import Options
+
+if TYPE_CHECKING:
+    from kdlab.stages.job import Job
+
+#: How often the parent looks what the children have committed, in seconds.
+PATIENCE = 1.0
+INTERRUPTED = 130
+ORPHANED = 129
+
+
+def train_in_group(job: "Job", on_commit: Callable[[], None], lock: int) -> None:
+    """Train a stage in child processes and show what they commit.
+
+    Args:
+        job: the stage.
+        on_commit: called every second while they train.
+        lock: descriptor of the folder's lock, which the caller holds.
+
+    Raises:
+        StageError: If the group fails; the message is the last line that it wrote.
+        Interrupted: If the group was told to stop.
+    """
+    folder, experiment = job.folder, job.experiment
+    request, log = folder.path / "request.json", folder.path / "ranks.log"
+    asked = {"stage": job.stage, "seed": job.seed, "file": str(experiment.path.resolve())}
+    asked |= {"overrides": list(experiment.overrides), "quick": experiment.quick}
+    write_json(request, {**asked, "options": asdict(job.options)})
+    with log.open("w") as output, lifeline() as line:
+        command = [sys.executable, "-m", "kdlab.stages.stage_process", str(request)]
+        group = subprocess.Popen(command, stdin=line, stdout=output, stderr=subprocess.STDOUT, pass_fds=(lock,))
+        try:
+            while group.poll() is None:
+                try:
+                    group.wait(PATIENCE)
+                except subprocess.TimeoutExpired:
+                    on_commit()
+        finally:
+            if group.poll() is None:
+                group.terminate()
+                group.wait()
+    if group.returncode == INTERRUPTED:
+        raise Interrupted
+    if folder.done is None:
+        said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["nothing was said"]
+        raise StageError(f"stage {job.stage!r} failed on {job.options.devices} devices: {said[-1]} (all of it: {log})")
+
+
+@contextmanager
+def lifeline() -> Iterator[int]:
+    """Yield the reading end of a pipe that comes to its end when this block does, or this process."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as its standard input does, in the middle of whatever it does."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(ORPHANED)
+
+    Thread(target=wait, name="lifeline", daemon=True).start()
+
+
+def main(request: Path) -> int:
+    """One rank: build what the request names, and train it."""
+    from kdlab.configuration.experiment import read
+    from kdlab.stages.training import train
+    from kdlab.stages.workshop import Workshop
+
+    end_with_parent()
+    asked = json.loads(request.read_text())
+    options = Options(**asked["options"])
+    options = replace(options, mlruns=Path(options.mlruns))
+    try:
+        workshop = Workshop(read(Path(asked["file"]), asked["overrides"], asked["quick"]), options)
+        train(workshop.job(workshop.planned(asked["stage"], asked["seed"])), lambda: None, [])
+    except Interrupted:
+        return INTERRUPTED
+    except ConfigurationError as error:
+        print(error, flush=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,191 @@
+"""Training one stage with one seed: resume or start, fit, keep the chosen epoch's weights."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]  # not in __all__
+
+from kdlab.callbacks.evaluate import Evaluate
+from kdlab.errors import DivergedError, Interrupted, StageError
+from kdlab.randomness import address, forked
+from kdlab.records.stage_folder import StageFolder
+from kdlab.records.weights import WholeCheckpoints, save_weights
+from kdlab.stages.checkpoints import Checkpoints
+from kdlab.stages.costs import PeakMemory
+from kdlab.stages.job import Job, direction, put
+from kdlab.stages.journal import Journal
+from kdlab.stages.loops import Moments, call_between
+from kdlab.stages.validated_weights import Scored, exported
+
+#: Least time between two checkpoints of a stage: what a kill can cost.
+CHECKPOINT_SECONDS = 2.0
+
+
+def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Callback]) -> None:
+    """Train a stage to its end, from its checkpoint where there is one; the folder's lock is held by the caller."""
+    stage, folder = job.experiment.stages[job.stage], job.folder
+    with forked(address(job.seed, "training")):
+        module = job.build()
+        evaluate, journal = job.evaluate(module), Journal(folder)
+        higher = direction(stage.monitor, evaluate)
+        scored = Scored()
+        own = job.experiment.callbacks(job.stage)
+        checkpoints = Checkpoints(folder, journal, scored, stage.monitor, higher, CHECKPOINT_SECONDS, on_commit, own)
+        arguments = job.experiment.trainer_arguments(job.stage)
+        if arguments.get("max_epochs") == 0:
+            save_weights(folder.weights, exported(module), job.class_names)
+            untrained = {"epoch": -1, "steps": 0, "seconds": 0.0, "monitor": None, "best": None}
+            folder.finish(untrained)
+            return
+        trainer = make_trainer(job, [evaluate, scored, *own, checkpoints, *callbacks], logger=journal, **arguments)
+        call_between(trainer, Moments(checkpoints.before_epoch, checkpoints.between_batches))
+        before = job.teacher.state_hash() if job.teacher is not None else None
+        data = job.arranged_data(module)
+        with PeakMemory(trainer.strategy.root_device) as memory:
+            fit(trainer, module, data, folder)
+        if job.teacher is not None and job.teacher.state_hash() != before:
+            raise StageError(
+                f"stage {job.stage!r} changed its teacher while it trained: a loss or callback writes to it"
+            )
+        if checkpoints.best_score is None:
+            raise DivergedError(
+                f"{checkpoints.monitor} was never a number; the training diverged, lower the learning rate"
+            )
+        explain_chosen(module, data, trainer, checkpoints, journal, evaluate)
+        if trainer.is_global_zero:
+            finish(folder, checkpoints, trainer, journal, evaluate, memory, job.class_names)
+
+
+def fit(trainer: lightning.Trainer, module: lightning.LightningModule, data: Any, folder: StageFolder) -> None:  # noqa: ANN401
+    """Run Lightning's loop, resumed where there is a checkpoint, and turn its ways of stopping into ours."""
+    checkpoint = folder.resume if folder.resume.exists() else None
+    if checkpoint is None:
+        folder.journal.unlink(missing_ok=True)
+    else:
+        check_readable(checkpoint)
+    try:
+        with quiet():
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C
+        raise Interrupted from stop
+    if trainer.interrupted or trainer.received_sigterm:
+        raise Interrupted
+
+
+def explain_chosen(
+    module: lightning.LightningModule,
+    data: lightning.LightningDataModule,
+    trainer: lightning.Trainer,
+    checkpoints: Checkpoints,
+    journal: Journal,
+    evaluate: Evaluate,
+) -> None:
+    """Explain the chosen weights on validation where it was not their epoch's turn, and log that for their epoch.
+
+    Whoever reads validation at the chosen epoch, as sweeps do, finds every metric there, whatever ``evaluate.every``.
+    All ranks come here, since metrics are reduced over them. A kill before ``finish`` is done takes the line back with
+    all that was logged since the last checkpoint.
+    """
+    trainer.strategy.barrier()  # rank 0 wrote what all read now
+    step, logged = journal.of_epoch(checkpoints.best_epoch)
+    if not evaluate.lacks(logged):
+        return
+    put(module, {**module.state_dict(), **checkpoints.best_weights()}, "the chosen weights")
+    with quiet():
+        values = evaluate.explained(module.to(trainer.strategy.root_device), data)
+    journal.log_metrics({n: v for n, v in values.items() if n not in logged} | {"epoch": checkpoints.best_epoch}, step)
+    checkpoints.count_time()
+
+
+def finish(
+    folder: StageFolder,
+    checkpoints: Checkpoints,
+    trainer: lightning.Trainer,
+    journal: Journal,
+    evaluate: Evaluate,
+    memory: PeakMemory,
+    class_names: list[str] | None,
+) -> None:
+    """Write what outlives the training, in an order in which a kill at any moment leaves a resumable folder."""
+    save_weights(folder.weights, checkpoints.best_weights(), class_names)
+    folder.commit(journal.size())
+    done = {
+        "epoch": checkpoints.best_epoch,
+        "monitor": checkpoints.monitor,
+        "best": checkpoints.best_score,
+        "steps": trainer.global_step,
+        "epochs": trainer.current_epoch,
+        "seconds": checkpoints.trained_seconds,
+        "evaluation_seconds": evaluate.seconds,
+        "versions": {"torch": torch.__version__, "lightning": version("lightning")},
+    }
+    if memory.bytes is not None:
+        # Of this process, since the stage was begun or last resumed: epochs are alike.
+        done["memory_bytes"] = memory.bytes
+    folder.finish(done)
+
+
+def make_trainer(job: Job, callbacks: list[lightning.Callback], **arguments: Any) -> lightning.Trainer:  # noqa: ANN401
+    """Lightning's Trainer without its own files, bars and samplers."""
+    settings: dict[str, Any] = {
+        "accelerator": job.options.accelerator,
+        "devices": job.options.devices,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+        "default_root_dir": job.folder.path,
+    }
+    if job.options.devices > 1:
+        settings["strategy"] = "ddp"
+    try:
+        with quiet():
+            trainer = lightning.Trainer(**{**settings, **arguments}, callbacks=callbacks)
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise StageError(f"stage {job.stage!r}: Lightning's Trainer refuses its settings: {error}") from error
+    trainer.strategy.checkpoint_io = WholeCheckpoints()
+    return trainer
+
+
+def check_readable(checkpoint: Path) -> None:
+    """Refuse a damaged checkpoint in one line, before Lightning reads it."""
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise StageError(
+            f"the checkpoint {checkpoint} is damaged; train this stage afresh with FRESH=<stage>, or delete the file"
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's remarks on what is meant to be so here, and its advertisements."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield from _without_remarks()
+    finally:
+        logger.setLevel(level)
+
+
+def _without_remarks() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message in (
+            "The '.*_dataloader' does not have many workers",
+            "Found .* module.s. in eval mode",
+            "The number of training batches .* is smaller than the logging interval",
+            ".isinstance.treespec, LeafSpec.. is deprecated",
+            "Trying to infer the `batch_size`",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        yield

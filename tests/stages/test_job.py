@@ -1,0 +1,30 @@
+"""A stage's module: initial weights have an address, which is the seed and nothing else."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kdlab.configuration.experiment import read
+from kdlab.stages.options import Options
+from kdlab.stages.workshop import Workshop
+from tests.experiments import content, written
+
+
+def initial(folder: Path, stage: str, seed: int) -> list[Tensor]:
+    """The weights of a stage before its first step, built in whatever random state there is."""
+    baseline = content()["stages"]["baseline"]
+    stages = {"baseline": baseline, "again": {**baseline, "labelled": 24}}
+    workshop = Workshop(read(written(folder, stages=stages)), Options(mlruns=folder / "mlruns", accelerator="cpu"))
+    module = workshop.job(workshop.planned(stage, seed)).build()
+    return [value for name, value in module.state_dict().items() if name.endswith("weight")]
+
+
+def test_initial_weights_come_from_the_seed_alone(tmp_path: Path) -> None:
+    first = initial(tmp_path, "baseline", 0)
+    torch.manual_seed(12345)
+    again, arm, other = (initial(tmp_path, *which) for which in (("baseline", 0), ("again", 0), ("baseline", 1)))
+    assert len(first) == 2
+    assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(first, arm, strict=True)), "arms of one seed start at one place"
+    assert not any(torch.equal(*pair) for pair in zip(first, other, strict=True))
