@@ -31,9 +31,9 @@ from kdlab.explainers.explained import Explained
 from kdlab.explainers.players import Groups, Players
 from kdlab.models.mlp import MLP
 from kdlab.modules.joint import Joint
+from kdlab.stages.context import Context
 from kdlab.stages.job import trained_module
 from kdlab.stages.options import Options
-from kdlab.stages.workshop import Workshop
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "mnist5k.yaml"
 BATCHES = (1, 64, 256)
@@ -72,14 +72,14 @@ def times(name: str, model: nn.Module, explainer: Attribution, inputs: Tensor, r
 @torch.no_grad()
 def judged(experiment: Experiment, mlruns: Path, samples: int, draws: int) -> Table:
     """Errors of the explainer that the joint stage trained, beside sampled values of the same student."""
-    workshop = Workshop(experiment, Options(mlruns=mlruns.resolve()))
-    planned = workshop.planned("joint", experiment.seeds_of("joint")[0])
+    context = Context(experiment, Options(mlruns=mlruns.resolve()))
+    planned = context.graph.node("joint", experiment.seeds_of("joint")[0])
     if not planned.trained:
         raise FileNotFoundError(f"no finished joint stage in {mlruns}; make experiment NAME=mnist5k, with this code")
-    module = trained_module(workshop.job(planned))
+    module = trained_module(context.job(planned))
     if not isinstance(module, Joint) or not isinstance(module.explainer, AmortisedShapley):
         raise TypeError("the joint stage has no AmortisedShapley")
-    data = workshop.data
+    data = context.data
     if not isinstance(data, DataModule):
         raise TypeError("the benchmark needs a data module of kdlab")
     players: Players = Groups(module.explainer.assignment.flatten().tolist())

@@ -106,7 +106,7 @@ def trained(trial: FrozenTrial, mlruns: Path, before: Sequence[FrozenTrial]) -> 
 def chosen(file: Path, stage: str, options: Options) -> dict[int, float]:
     """The monitored value of a stage at its chosen epoch, by seed."""
     outcome = run(read(file, [f"seeds={list(options.seeds or ())}"]), options, testing=False)
-    return {one.seed: float((one.folder.done or {})["best"]) for one in outcome.planned if one.stage == stage}
+    return {one.seed: float((one.folder.done or {})["best"]) for one in outcome.nodes if one.stage == stage}
 
 
 def _spread(values: Sequence[float]) -> str:

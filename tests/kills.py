@@ -25,7 +25,7 @@ OPERATIONS = ("rename", "replace", "fsync", "unlink", "remove", "rmdir", "mkdir"
 #: What an operation belongs to, by the innermost function or module on the stack that says so.
 SCENES = {
     ("soft_labels", ""): "soft labels",
-    ("workshop", "_soft_labels"): "soft labels",
+    ("context", "_soft_labels"): "soft labels",
     ("training", "finish"): "finish",
     ("stage_folder", "finish"): "finish",
     ("life", ""): "training",

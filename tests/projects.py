@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 
 from kdlab.configuration.experiment import read
+from kdlab.stages.context import Context
 from kdlab.stages.options import Options
-from kdlab.stages.workshop import Workshop, plans
 from tests.data.made_up import write_csv
 
 OWN = '''
@@ -166,8 +166,8 @@ class Project:
         """Fingerprint and evaluation of each stage, as a new process would plan them."""
         self.file.write_text(yaml.safe_dump(self.content, sort_keys=False))
         forget()
-        workshop = Workshop(read(self.file), Options(mlruns=self.folder / "mlruns", **options))
-        return {one.stage: (one.folder.fingerprint, one.evaluation) for one in plans(workshop)}
+        context = Context(read(self.file), Options(mlruns=self.folder / "mlruns", **options))
+        return {one.stage: (one.folder.fingerprint, one.evaluation) for one in context.plan()}
 
     def prints(self, **options: Any) -> dict[str, str]:
         """The fingerprint of each stage."""

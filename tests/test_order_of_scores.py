@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from kdlab.records.stage_folder import StageFolder
+from kdlab.stages.graph import StageNode
 from kdlab.stages.run import remark_on_evaluation
 from kdlab.stages.scoring import _write_scores
-from kdlab.stages.workshop import Planned
 from tests.stage_folders import begin_stage
 
 
@@ -27,11 +27,11 @@ def test_scores_stand_in_the_order_of_the_samples_whatever_the_loaders(tmp_path:
         np.testing.assert_array_equal(found["accuracy"], [np.nan, 0.25, 1.0, 0.5])
 
 
-def trained(mlruns: Path, seed: int, seconds: float, evaluation: float) -> Planned:
+def trained(mlruns: Path, seed: int, seconds: float, evaluation: float) -> StageNode:
     folder = begin_stage(mlruns, "student", seed)
     (folder / "model.safetensors").write_bytes(b"weights")
     StageFolder(folder).finish({"epoch": 0, "seconds": seconds, "evaluation_seconds": evaluation})
-    return Planned("student", seed, StageFolder(folder), "e1", ())
+    return StageNode("student", seed, StageFolder(folder), "e1", ())
 
 
 @pytest.mark.parametrize(

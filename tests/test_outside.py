@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from kdlab.configuration.experiment import read
+from kdlab.stages.context import plan
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
-from kdlab.stages.workshop import plan
 
 MODEL = """
 from torch import Tensor, nn
@@ -146,7 +146,7 @@ def experiment(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pyte
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 def test_they_run_and_only_an_edit_of_code_retrains(experiment: Path, tmp_path: Path) -> None:
     options = Options(mlruns=tmp_path / "mlruns", accelerator="cpu")
-    for one in run(read(experiment), options).planned:
+    for one in run(read(experiment), options).nodes:
         found = one.folder.test_results(one.evaluation)
         assert found is not None
         assert 1 / 3 <= found["metrics"]["test/boldness"] <= 1

@@ -22,7 +22,7 @@ def test_two_processes_train_and_score_what_one_does(tmp_path: Path, monkeypatch
     for devices in (1, 2):
         # No conv net among what is compared: batch statistics are each process's own.
         options = Options(mlruns=tmp_path / f"mlruns{devices}", accelerator="cpu", devices=devices)
-        (one,) = run(read(path, ["seeds=[0]"]), options).planned
+        (one,) = run(read(path, ["seeds=[0]"]), options).nodes
         found = one.folder.test_results(one.evaluation)
         assert found is not None
         assert one.folder.done is not None
@@ -40,7 +40,7 @@ def test_a_teacher_and_a_student_are_trained_on_two_devices(tmp_path: Path, monk
     options = Options(mlruns=tmp_path / "mlruns", accelerator="cpu", devices=2, only=("joint",))
     # Together they see when it is time to explain.
     outcome = run(read(written(tmp_path), ["seeds=[0]", "evaluate.every=null"]), options)
-    assert all(one.trained and one.tested for one in outcome.planned)
+    assert all(one.trained and one.tested for one in outcome.nodes)
 
 
 def test_what_the_ranks_complain_of_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

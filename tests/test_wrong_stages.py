@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from kdlab.configuration.experiment import read
 from kdlab.errors import ConfigurationError
+from kdlab.stages.context import Context
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
-from kdlab.stages.workshop import Workshop, plans
 from tests.experiments import SOFT, STUDENT, content, stage, written
 
 
@@ -97,8 +97,8 @@ def test_it_is_said_before_anything_trains(tmp_path: Path, what: str) -> None:
 def test_a_stage_is_trained_behind_the_teacher_that_it_is_compared_with_wherever_that_stands(tmp_path: Path) -> None:
     stages = content()["stages"]
     first = {"baseline": stages["baseline"], "teacher": stages["teacher"], "student": stages["student"]}
-    workshop = Workshop(read(written(tmp_path, stages=first)), Options(mlruns=tmp_path / "mlruns"))
-    assert list(dict.fromkeys(one.stage for one in plans(workshop))) == ["teacher", "baseline", "student"]
+    context = Context(read(written(tmp_path, stages=first)), Options(mlruns=tmp_path / "mlruns"))
+    assert list(dict.fromkeys(one.stage for one in context.plan())) == ["teacher", "baseline", "student"]
 
 
 # What a teacher's cache keeps
@@ -107,8 +107,8 @@ def test_a_stage_is_trained_behind_the_teacher_that_it_is_compared_with_wherever
 def fingerprints(folder: Path, cache: object) -> dict[str, str]:
     stages = content()["stages"]
     stages["teacher"] = {**stages["teacher"], "cache": cache}
-    workshop = Workshop(read(written(folder, stages=stages)), Options(mlruns=folder / "mlruns"))
-    return {name: workshop.fingerprint(name, 0) for name in stages}
+    context = Context(read(written(folder, stages=stages)), Options(mlruns=folder / "mlruns"))
+    return {name: context.graph.node(name, 0).fingerprint for name in stages}
 
 
 @pytest.mark.parametrize("cache", [{"top_k": 2}, {"dtype": "float16"}, {"top_k": 2, "dtype": "float32"}])
@@ -145,7 +145,7 @@ def test_a_student_is_trained_on_what_the_cache_keeps(tmp_path: Path) -> None:
     for name, teacher in {"whole": TEACHER, "kept": cached}.items():
         path = written(tmp_path, stages={"teacher": teacher, "student": student()}, seeds=[0])
         outcome = run(read(path), Options(mlruns=tmp_path / "mlruns"))
-        (trained,) = [one for one in outcome.planned if one.stage == "student"]
+        (trained,) = [one for one in outcome.nodes if one.stage == "student"]
         found[name] = [
             line for line in (trained.folder.path / "metrics.jsonl").read_text().splitlines() if "train/soft" in line
         ]

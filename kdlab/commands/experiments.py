@@ -46,17 +46,16 @@ def shortened(path: Path) -> Path:
 def plan(asked: argparse.Namespace) -> None:
     """Say what would be trained or reused, why, and for about how long."""
     experiment, options = opened(asked)
+    from kdlab.stages.context import Context
     from kdlab.stages.ledger import settle_killed
-    from kdlab.stages.workshop import Workshop, plans
 
     settle_killed(options.mlruns)
-    workshop = Workshop(experiment, options)
-    planned = plans(workshop)
+    context = Context(experiment, options)
     parameters = {stage: experiment.parameters(stage) for stage in experiment.stages}
-    for line in lines(planned, parameters, experiment.name, options.mlruns / "stages"):
+    for line in lines(context.plan(), parameters, experiment.name, options.mlruns / "stages"):
         print(line)
-    if workshop.data_hash is None:
-        print(remark_on_data(type(workshop.data).__name__))
+    if context.data_hash is None:
+        print(remark_on_data(type(context.data).__name__))
 
 
 def rehearse(asked: argparse.Namespace) -> None:

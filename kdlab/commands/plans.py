@@ -6,28 +6,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdlab.stages.workshop import Planned
+    from kdlab.stages.graph import StageNode
 
 Record = dict[str, Any]
 
 
 def lines(
-    planned: "Sequence[Planned]", parameters: Mapping[str, Mapping[str, Any]], experiment: str, stages: Path
+    nodes: "Sequence[StageNode]", parameters: Mapping[str, Mapping[str, Any]], experiment: str, stages: Path
 ) -> Iterator[str]:
     """A line for each stage and seed.
 
     Args:
-        planned: stages in the order in which they would run.
+        nodes: in the order in which they would run.
         parameters: flat parameters by stage, as the experiment has them now.
         experiment: its name.
         stages: the folder of all stage folders.
     """
     known = [record for record in _records(stages) if record["experiment"] == experiment]
-    width = max((len(one.stage) for one in planned), default=0)
-    for one in planned:
-        same = [record for record in known if record["stage"] == one.stage]
-        said = _said(one, same, parameters[one.stage])
-        yield f"{one.stage:{width}}  seed {one.seed:<4} {one.folder.fingerprint}  {said}"
+    width = max((len(node.stage) for node in nodes), default=0)
+    for node in nodes:
+        same = [record for record in known if record["stage"] == node.stage]
+        said = _said(node, same, parameters[node.stage])
+        yield f"{node.stage:{width}}  seed {node.seed:<4} {node.folder.fingerprint}  {said}"
 
 
 def remark_on_data(name: str) -> str:
@@ -38,16 +38,16 @@ def remark_on_data(name: str) -> str:
     )
 
 
-def _said(one: "Planned", same: list[Record], parameters: Mapping[str, Any]) -> str:
-    if one.trained:
-        return "reused" if one.tested else "reused, tested again: its evaluation changed or never ended"
-    if one.folder.fault is not None:
-        return f"trained again: {one.folder.fault}"
+def _said(node: "StageNode", same: list[Record], parameters: Mapping[str, Any]) -> str:
+    if node.trained:
+        return "reused" if node.tested else "reused, tested again: its evaluation changed or never ended"
+    if node.folder.fault is not None:
+        return f"trained again: {node.folder.fault}"
     seconds = [record["seconds"] for record in same if record["seconds"] is not None]
     about = f", about {_duration(seconds[-1])}" if seconds else ""
-    if any(one.folder.path.glob("resume.ckpt")):
+    if any(node.folder.path.glob("resume.ckpt")):
         return f"goes on where it stopped{about}"
-    before = [record for record in same if record["seed"] == one.seed]
+    before = [record for record in same if record["seed"] == node.seed]
     if not before:
         return f"trained: {'this seed is new' if same else 'new'}{about}"
     return f"trained: {_difference(before[-1]['parameters'], parameters)}{about}"

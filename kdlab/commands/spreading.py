@@ -26,14 +26,14 @@ def run(asked: argparse.Namespace) -> None:
     experiment, options = experiments.opened(asked)
     import kdlab.stages.run
     from kdlab.stages.assistants import assisted
-    from kdlab.stages.workshop import plan
+    from kdlab.stages.context import plan
     from kdlab.workers.crew import arguments
 
     kdlab.stages.run.check_writable(options.mlruns)
-    for planned in plan(experiment, options) if options.fresh else []:
-        if planned.stage in options.fresh:
-            with planned.folder.locked():
-                planned.folder.clear()
+    for node in plan(experiment, options) if options.fresh else []:
+        if node.stage in options.fresh:
+            with node.folder.locked():
+                node.folder.clear()
     told = {"set": asked.set, "quick": asked.quick, "only": asked.only, "mlruns": options.mlruns}
     told |= {"accelerator": asked.accelerator, "seeds": _seeds_of(options)}
     command = ["kdlab", "assistant", str(asked.file), *arguments(told)]
@@ -48,8 +48,8 @@ def _seeds_of(options: "Options") -> str | None:
 
 def assistant(asked: argparse.Namespace) -> None:
     """Train stages of a run that ``kdlab run --workers`` started."""
-    from kdlab.stages.assistants import help_along
+    from kdlab.stages.assistants import assist
     from kdlab.sweep.worker import die_with_parent
 
     die_with_parent()
-    help_along(*experiments.opened(asked))
+    assist(*experiments.opened(asked))

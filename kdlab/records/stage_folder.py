@@ -133,13 +133,19 @@ class StageFolder:
         return sorted((self.path / "figures").glob("*.png"))
 
     @contextmanager
-    def locked(self) -> Iterator[int]:
+    def locked(self, timeout: float = -1) -> Iterator[int]:
         """Only one process at a time trains or tests a stage; others wait here and then find it finished.
 
         Yields the descriptor of the open lock file: a child process that is handed it holds the lock as well, and
         still does when this process is killed.
+
+        Args:
+            timeout: seconds to wait, without end where it is negative.
+
+        Raises:
+            Timeout: If another process still holds it.
         """
-        lock = FileLock(self.path / "lock")
+        lock = FileLock(self.path / "lock", timeout=timeout)
         while not lock.is_locked:
             make_folder(self.path)
             with suppress(FileNotFoundError):  # who held it has freed the whole folder

@@ -5,15 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from kdlab.configuration.experiment import Experiment
 from kdlab.interruption import terminable
+from kdlab.stages.context import Context
+from kdlab.stages.execution import evaluate_node, train_node
+from kdlab.stages.graph import StageNode
 from kdlab.stages.options import Options
-from kdlab.stages.run import begun
-from kdlab.stages.scoring import test
-from kdlab.stages.training import train
-from kdlab.stages.workshop import Planned, Workshop, plans
 from kdlab.workers.machine import Machine
 from kdlab.workers.processes import child
 
@@ -45,31 +44,26 @@ def assisted(command: Sequence[str], machine: Machine, logs: Path) -> Iterator[N
             assistant.wait()
 
 
-def help_along(experiment: Experiment, options: Options) -> None:
-    """Train and test what nobody else does, the last stage first, until nothing is left that can be begun."""
-    workshop = Workshop(experiment, options)
-    planned = plans(workshop)
+def assist(experiment: Experiment, options: Options) -> None:
+    """Train and test what nobody else does, the last node first, until nothing is left that can be begun."""
+    context = Context(experiment, options)
+    nodes = context.plan()
     with terminable():
-        while any(not (one.trained and one.tested) for one in planned):
-            if not any(_taken(workshop, one) for one in reversed(planned)):
+        while any(not (node.trained and node.tested) for node in nodes):
+            if not any(_completed(context, node) for node in reversed(nodes)):
                 time.sleep(LOOK)
 
 
-def _taken(workshop: Workshop, planned: Planned) -> bool:
-    """Bring a stage to its end if it can be begun and nobody else has it; whether that was done."""
-    needed = workshop.reference_of(planned.stage, planned.seed)
-    if planned.trained and planned.tested:
+def _completed(context: Context, node: StageNode) -> bool:
+    """Bring a node to its end if it can be begun and nobody else has it; whether that was done."""
+    if node.trained and node.tested:
         return False
-    if not all(workshop.planned(*teacher).trained for teacher in needed):
+    if not all(other.trained for other in (*node.reference, *node.needed)):
         return False
-    planned.folder.path.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(planned.folder.path / "lock", timeout=0):
-            if not planned.trained:
-                train(begun(workshop, planned), lambda: None, [])
-            planned.folder.tidy()
-            if not planned.tested:
-                test(workshop.job(planned), planned.evaluation)
+        with node.folder.locked(timeout=0):
+            train_node(context, node, lambda: None)
+            evaluate_node(context, node)
     except Timeout:
         return False
     return True

@@ -19,7 +19,7 @@ from kdlab.records.stage_folder import Record, read_json, write_json
 
 if TYPE_CHECKING:
     from kdlab.configuration.experiment import Experiment
-    from kdlab.stages.workshop import Planned
+    from kdlab.stages.graph import StageNode
 
 #: Locks of another machine may be invisible here: its execution is gone when its stages were silent for these seconds.
 FOREIGN_SILENCE = 86_400.0
@@ -38,17 +38,17 @@ class Ledger:
     data: dict[str, Any] | None = None  # what they hold, where that is known
     _alive: FileLock | None = None
 
-    def uses(self, planned: "Sequence[Planned]") -> None:
+    def uses(self, nodes: "Sequence[StageNode]") -> None:
         """Name the stages, as they are before the first is trained."""
         self.stages = [
             {
-                "stage": p.stage,
-                "seed": p.seed,
-                "fingerprint": p.folder.fingerprint,
-                "evaluation": p.evaluation,
-                "reused": p.trained,
+                "stage": node.stage,
+                "seed": node.seed,
+                "fingerprint": node.fingerprint,
+                "evaluation": node.evaluation,
+                "reused": node.trained,
             }
-            for p in planned
+            for node in nodes
         ]
 
     def begin(self) -> None:

@@ -1,6 +1,7 @@
 """How far an experiment is: bars with the time left on a terminal, plain lines elsewhere."""
 
 import sys
+from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +12,7 @@ from rich.progress import Progress as Bars
 
 if TYPE_CHECKING:
     from kdlab.configuration.experiment import Experiment
-    from kdlab.stages.workshop import Planned
+    from kdlab.stages.graph import StageNode
 
 
 class Show(lightning.Callback):
@@ -36,13 +37,13 @@ class Show(lightning.Callback):
 class Progress:
     """Progress over the stages and epochs of an execution."""
 
-    def __init__(self, planned: "list[Planned]", experiment: "Experiment") -> None:
+    def __init__(self, nodes: "Sequence[StageNode]", experiment: "Experiment") -> None:
         self._experiment = experiment
         self._console = Console(stderr=False)
         self._bars: Bars | None = None
         self._stages: Any = None
         self._epochs: Any = None
-        self._count, self._done = len(planned), 0
+        self._count, self._done = len(nodes), 0
 
     def __enter__(self) -> Self:
         if sys.stdout.isatty():
@@ -65,10 +66,10 @@ class Progress:
         if self._bars is not None:
             self._bars.stop()
 
-    def of(self, planned: "Planned") -> Show:
+    def of(self, node: "StageNode") -> Show:
         """What shows one stage."""
-        epochs = int(self._experiment.trainer_arguments(planned.stage).get("max_epochs") or 0)
-        return Show(self, f"{planned.stage} seed {planned.seed}", epochs, planned.trained)
+        epochs = int(self._experiment.trainer_arguments(node.stage).get("max_epochs") or 0)
+        return Show(self, f"{node.stage} seed {node.seed}", epochs, node.trained)
 
     def epoch(self, title: str, done: int, total: int, note: str) -> None:
         """One more epoch of a stage."""

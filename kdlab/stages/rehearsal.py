@@ -9,10 +9,11 @@ from kdlab.modules.supervised import Supervised
 from kdlab.randomness import address, forked
 from kdlab.records.stage_folder import StageFolder
 from kdlab.records.weights import load_weights
+from kdlab.stages.context import Context
+from kdlab.stages.graph import StageNode
 from kdlab.stages.job import Job, first_batch, network_of, put, user_errors
 from kdlab.stages.options import Options
 from kdlab.stages.training import make_trainer
-from kdlab.stages.workshop import Workshop
 from kdlab.teacher import Teacher
 
 
@@ -23,17 +24,17 @@ def rehearse(experiment: Experiment, options: Options) -> list[str]:
         A line a stage, each followed by a line for each of its terms: value, weight, and share of the student's
         gradient on the first batch.
     """
-    workshop = Workshop(experiment, options)
-    return rehearse_stages(workshop, list(experiment.stages), balance=True)
+    return rehearse_stages(Context(experiment, options), list(experiment.stages), balance=True)
 
 
-def rehearse_stages(workshop: Workshop, stages: list[str], balance: bool = False) -> list[str]:
+def rehearse_stages(context: Context, stages: list[str], balance: bool = False) -> list[str]:
     """Send one batch through some stages of an execution; the balance of their terms costs a backward pass a term."""
     lines = []
     for name in stages:
-        job, module = rehearsed_job(workshop, name)
+        job, module = rehearsed_job(context, name)
         check_trainer(job)
-        untrained = [t for t, at in workshop.teachers_of(name, job.seed) if not workshop.planned(t, at).trained]
+        teachers = context.graph.node(name, job.seed).teachers
+        untrained = [teacher.stage for teacher in teachers if not teacher.trained]
         hint = f" (with {', '.join(untrained)} still untrained)" if balance and untrained else ""
         count = sum(p.numel() for p in network_of(module).parameters())
         lines.append(f"{name}: {type(module).__name__}, {count:,} parameters, every term reaches what it trains{hint}")
@@ -63,35 +64,32 @@ def _balance(job: Job, module: Supervised) -> list[str]:
     ]
 
 
-def rehearsed_job(workshop: Workshop, name: str) -> tuple[Job, LightningModule]:
+def rehearsed_job(context: Context, name: str) -> tuple[Job, LightningModule]:
     """A stage at its first seed and its module, which has seen one batch; unfinished teachers are untrained."""
-    experiment = workshop.experiment
+    experiment = context.experiment
     seed = experiment.seeds_of(name)[0]
     with user_errors(f"stage {name!r}"), forked(address(seed, "rehearsal")):
-        taught = bool(workshop.teachers_of(name, seed))
-        teachers = [Teacher(_network(workshop, *which)) for which in workshop.reference_of(name, seed)]
-        reference = workshop.as_one(name, teachers)
-        start = experiment.stages[name].start
+        node = context.graph.node(name, seed)
+        reference = context.combined(node, [Teacher(_network(experiment, teacher)) for teacher in node.reference])
         job = Job(
             experiment,
             name,
             seed,
-            StageFolder(workshop.stages / "rehearsal"),
-            workshop.data,
-            reference if taught else None,
+            StageFolder(context.options.mlruns / "stages" / "rehearsal"),
+            context.data,
+            reference if node.teachers else None,
             reference,
-            workshop.options,
-            None if start is None else experiment.build_model(start).state_dict(),
+            context.options,
+            None if node.start is None else experiment.build_model(node.start.stage).state_dict(),
         )
         module = job.build()
         module.configure_optimizers()
     return job, module
 
 
-def _network(workshop: Workshop, stage: str, seed: int) -> nn.Module:
-    """A stage's network, with its weights where it is finished."""
-    network = workshop.experiment.build_model(stage)
-    planned = workshop.planned(stage, seed)
-    if planned.trained:
-        put(network, load_weights(planned.folder.weights), f"the weights of stage {stage!r}")
+def _network(experiment: Experiment, node: StageNode) -> nn.Module:
+    """The network of a node, with its weights where it is finished."""
+    network = experiment.build_model(node.stage)
+    if node.trained:
+        put(network, load_weights(node.folder.weights), f"the weights of stage {node.stage!r}")
     return network

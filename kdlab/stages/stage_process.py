@@ -92,16 +92,16 @@ def end_with_parent() -> None:
 def main(request: Path) -> int:
     """One rank: build what the request names, and train it."""
     from kdlab.configuration.experiment import read
+    from kdlab.stages.context import Context
     from kdlab.stages.training import train
-    from kdlab.stages.workshop import Workshop
 
     end_with_parent()
     asked = json.loads(request.read_text())
     options = Options(**asked["options"])
     options = replace(options, mlruns=Path(options.mlruns))
     try:
-        workshop = Workshop(read(Path(asked["file"]), asked["overrides"], asked["quick"]), options)
-        train(workshop.job(workshop.planned(asked["stage"], asked["seed"])), lambda: None, [])
+        context = Context(read(Path(asked["file"]), asked["overrides"], asked["quick"]), options)
+        train(context.job(context.graph.node(asked["stage"], asked["seed"])), lambda: None, [])
     except Interrupted:
         return INTERRUPTED
     except ConfigurationError as error:

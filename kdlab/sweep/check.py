@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from kdlab.errors import ConfigurationError, listing, suggestion
+from kdlab.stages.context import Context
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse_stages, rehearsed_job
-from kdlab.stages.workshop import Workshop, plans
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.measured import Measured
 from kdlab.sweep.space import Values
@@ -20,15 +20,15 @@ def check_sweep(sweep: Sweep, options: Options) -> dict[str, str]:
     Raises:
         ConfigurationError: If an objective or constraint asks for what nobody logs, or a value does not fit.
     """
-    workshop = Workshop(sweep.experiment, options)
-    needed = plans(workshop)
-    stages = list(dict.fromkeys(one.stage for one in needed))
-    rehearse_stages(workshop, stages)
+    context = Context(sweep.experiment, options)
+    nodes = context.plan()
+    stages = list(dict.fromkeys(node.stage for node in nodes))
+    rehearse_stages(context, stages)
     for kind, name, of in _wanted(sweep):
-        _check_logged(sweep, workshop, f"{kind} {name!r}", of)
+        _check_logged(sweep, context, f"{kind} {name!r}", of)
     for values in sweep.space.corners():
-        _check_corner(sweep, workshop, options, values, stages)
-    return {f"{one.stage} {one.seed}": one.folder.fingerprint for one in needed}
+        _check_corner(sweep, context, options, values, stages)
+    return {f"{node.stage} {node.seed}": node.fingerprint for node in nodes}
 
 
 def _wanted(sweep: Sweep) -> Iterator[tuple[str, str, Measured]]:
@@ -40,10 +40,10 @@ def _wanted(sweep: Sweep) -> Iterator[tuple[str, str, Measured]]:
             yield "constraint", constraint.name, constraint.bound
 
 
-def _check_logged(sweep: Sweep, workshop: Workshop, what: str, of: Measured) -> None:
+def _check_logged(sweep: Sweep, context: Context, what: str, of: Measured) -> None:
     if of.metric.startswith("cost/"):
         return
-    job, module = rehearsed_job(workshop, of.stage)
+    job, module = rehearsed_job(context, of.stage)
     known = [f"val/{name}" for name in job.evaluate(module).measures]
     if of.metric not in known:
         raise ConfigurationError(
@@ -52,13 +52,13 @@ def _check_logged(sweep: Sweep, workshop: Workshop, what: str, of: Measured) -> 
         )
 
 
-def _check_corner(sweep: Sweep, before: Workshop, options: Options, values: Values, stages: list[str]) -> None:
+def _check_corner(sweep: Sweep, before: Context, options: Options, values: Values, stages: list[str]) -> None:
     """One batch through what the values change."""
     experiment = sweep.of(values)
     same = before.experiment.resolved["stages"]
     changed = [s for s in stages if experiment.resolved["stages"][s] != same[s]]
     try:
-        rehearse_stages(Workshop(experiment, options, before), changed)
+        rehearse_stages(Context(experiment, options, before), changed)
     except ConfigurationError as error:
         told = ", ".join(f"{name}={value}" for name, value in values.items())
         raise ConfigurationError(f"{sweep.path.name}: at {told}: {error}") from error

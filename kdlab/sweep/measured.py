@@ -8,7 +8,7 @@ from optuna.study import StudyDirection
 from kdlab.configuration.experiment import Experiment
 from kdlab.errors import StageError
 from kdlab.records.stage_folder import StageFolder
-from kdlab.stages.workshop import Planned
+from kdlab.stages.graph import StageNode
 
 PARAMETERS, SECONDS = "cost/parameters", "cost/training_seconds"
 
@@ -25,13 +25,13 @@ class Measured:
     stage: str
     metric: str
 
-    def value(self, experiment: Experiment, planned: Sequence[Planned]) -> float:
+    def value(self, experiment: Experiment, nodes: Sequence[StageNode]) -> float:
         """The mean over the stage's seeds; NaN where one of them is.
 
         Raises:
             StageError: If a stage was trained before its evaluation had the metric.
         """
-        values = [self._of(experiment, one) for one in planned if one.stage == self.stage]
+        values = [self._of(experiment, node) for node in nodes if node.stage == self.stage]
         return sum(values) / len(values)
 
     def per_epoch(self, folder: StageFolder) -> dict[int, float]:
@@ -42,17 +42,17 @@ class Measured:
             if self.metric in line["metrics"]
         }
 
-    def _of(self, experiment: Experiment, planned: Planned) -> float:
-        done = planned.folder.done or {}
+    def _of(self, experiment: Experiment, node: StageNode) -> float:
+        done = node.folder.done or {}
         if self.metric == PARAMETERS:
             return float(sum(p.numel() for p in experiment.build_model(self.stage).parameters()))
         if self.metric == SECONDS:
             return float(done["seconds"])
-        values = self.per_epoch(planned.folder)
+        values = self.per_epoch(node.folder)
         if done.get("epoch") not in values:
             raise StageError(
-                f"stage {self.stage!r} seed {planned.seed} has no {self.metric} at its chosen epoch: it was trained "
-                f"before its evaluation had this metric; delete {planned.folder.path} and start again"
+                f"stage {self.stage!r} seed {node.seed} has no {self.metric} at its chosen epoch: it was trained "
+                f"before its evaluation had this metric; delete {node.folder.path} and start again"
             )
         return values[done["epoch"]]
 
@@ -89,10 +89,10 @@ class Constraint:
     plus: float
     upper: bool
 
-    def violation(self, experiment: Experiment, planned: Sequence[Planned]) -> float:
+    def violation(self, experiment: Experiment, nodes: Sequence[StageNode]) -> float:
         """By how much it is broken; zero or less is kept."""
-        bound = self.bound.value(experiment, planned) if isinstance(self.bound, Measured) else self.bound
-        excess = self.of.value(experiment, planned) - (bound + self.plus)
+        bound = self.bound.value(experiment, nodes) if isinstance(self.bound, Measured) else self.bound
+        excess = self.of.value(experiment, nodes) - (bound + self.plus)
         return excess if self.upper else -excess
 
     @property

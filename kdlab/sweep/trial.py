@@ -2,6 +2,7 @@
 
 import math
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,11 @@ from optuna import Trial
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # public, but not in __all__
 
 from kdlab.errors import DivergedError, Interrupted, StageError
-from kdlab.stages.ledger import Ledger
+from kdlab.stages.context import Context
+from kdlab.stages.execution import CurrentExecution, Name, execution
+from kdlab.stages.graph import StageNode
 from kdlab.stages.options import Options
-from kdlab.stages.progress import Progress
 from kdlab.stages.rehearsal import rehearse_stages
-from kdlab.stages.run import bring_to_end
-from kdlab.stages.workshop import Planned, Workshop, plans
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.keeping import in_use
 from kdlab.sweep.places import StudyPlace
@@ -27,7 +27,7 @@ from kdlab.sweep.space import Values
 from kdlab.sweep.study import EXECUTION, REASON, STAGES
 from kdlab.tracking.courier import Courier
 from kdlab.tracking.provenance import provenance
-from kdlab.tracking.tracker import Tracker, courier_for
+from kdlab.tracking.tracker import courier_for
 
 #: What a machine says that has no memory left, besides torch's own class.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -52,7 +52,7 @@ class Trials:
     place: StudyPlace
     options: Options
     parent: str | None = None
-    _before: Workshop | None = None
+    _before: Context | None = None
     _origin: dict[str, str] = field(default_factory=provenance)
     # One for all trials: a store that is late with one is not waited for again with the next.
     _courier: Courier | None = None
@@ -67,22 +67,46 @@ class Trials:
             Interrupted: If somebody stops the sweep.
         """
         experiment = self.sweep.of(values)
-        workshop = self._before = Workshop(experiment, self.options, self._before)
-        planned, ledger = self._planned(workshop, trial)
-        tracker = self._tracker(ledger, trial)
-        outcome, found = "FAIL", None
+        context = self._before = Context(experiment, self.options, self._before)
+        nodes = self._planned(context, trial)
+        self._courier = self._courier or courier_for(self.options.mlruns)
+        with execution(context, nodes, self._name(trial), courier=self._courier) as current:
+            ending, worth = "FAIL", None
+            try:
+                worth = self._run(current, trial)
+                ending = "COMPLETE"
+            except optuna.TrialPruned:
+                ending = "PRUNED"
+                raise
+            except (Interrupted, KeyboardInterrupt):
+                ending = "STOPPED"
+                raise
+            finally:
+                self._note(current, trial, ending, values, worth)
+        current.tracker.end("FINISHED")
+        return worth
+
+    def _planned(self, context: Context, trial: Trial) -> list[StageNode]:
+        """What the trial runs and reuses, said to all others before anything of it can be freed."""
+        with in_use(self.place):
+            nodes = seed_by_seed(context.plan())
+            trial.set_user_attr(STAGES, [node.fingerprint for node in nodes])
+        return nodes
+
+    def _name(self, trial: Trial) -> Name:
+        """A trial is a run with a name of its own."""
+        tags = {**self._origin, "sweep": self.place.name, "trial": str(trial.number)}
+        if self.parent is not None:
+            tags["mlflow.parentRunId"] = self.parent
+        identity = f"{self.place.name}-{trial.number:04d}-{secrets.token_hex(2)}"
+        trial.set_user_attr(EXECUTION, identity)
+        return Name(sweep_name(self.sweep), identity, f"{self.place.name} trial {trial.number}", tags)
+
+    def _run(self, current: CurrentExecution, trial: Trial) -> list[float]:
+        """Train the nodes; what they are worth. An end that is no fault of the configuration is one of the trial."""
         try:
-            with Progress(planned, experiment) as progress:
-                self._run(workshop, planned, tracker, progress, trial)
-            found = self._measure(workshop, planned, trial)
-            outcome = "COMPLETE"
-            return found
-        except optuna.TrialPruned:
-            outcome = "PRUNED"
-            raise
-        except (Interrupted, KeyboardInterrupt) as stop:
-            outcome = "STOPPED"
-            raise Interrupted from stop
+            self._train(current, trial)
+            return self._measure(current, trial)
         except (DivergedError, FloatingPointError, LinAlgError) as error:
             raise self._failed(trial, f"diverged: {error}") from error
         except (MemoryError, RuntimeError, StageError) as error:
@@ -92,81 +116,43 @@ class Trials:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             raise self._failed(trial, "out of memory") from error
-        finally:
-            self._close(ledger, tracker, trial, outcome, values, found)
 
-    def _planned(self, workshop: Workshop, trial: Trial) -> tuple[list[Planned], Ledger]:
-        """What the trial runs and reuses, said to all others before anything of it can be freed."""
-        ledger = Ledger(self.options.mlruns, workshop.experiment, name=sweep_name(self.sweep))
-        ledger.id = f"{self.place.name}-{trial.number:04d}-{secrets.token_hex(2)}"
-        with in_use(self.place):
-            planned = seed_by_seed(plans(workshop))
-            ledger.uses(planned)
-            trial.set_user_attr(STAGES, [one.folder.fingerprint for one in planned])
-        trial.set_user_attr(EXECUTION, ledger.id)
-        return planned, ledger
-
-    def _run(
-        self, workshop: Workshop, planned: Sequence[Planned], tracker: Tracker, progress: Progress, trial: Trial
-    ) -> None:
-        untrained = dict.fromkeys(one.stage for one in planned if not one.trained)
-        rehearse_stages(workshop, list(untrained))
+    def _train(self, current: CurrentExecution, trial: Trial) -> None:
+        rehearse_stages(current.context, list(dict.fromkeys(node.stage for node in current.nodes if not node.trained)))
         reported = self.sweep.reported
-        for one in planned:
-            first = reported is not None and (one.stage, one.seed) == self._reporting(workshop)
+        last = self.sweep.stages[-1]
+        reporting = (last, current.context.experiment.seeds_of(last)[0])
+        for node in current.nodes:
             callbacks: list[Callback] = [Divergence()]
-            if first and reported is not None:
-                callbacks.append(Pruning(trial, reported.of, one.folder))
-            bring_to_end(workshop, one, tracker, progress.of(one), False, callbacks)
+            if reported is not None and (node.stage, node.seed) == reporting:
+                callbacks.append(Pruning(trial, reported.of, node.folder))
+            current.complete(node, testing=False, callbacks=callbacks)
 
-    def _reporting(self, workshop: Workshop) -> tuple[str, int]:
-        """The last stage's first seed."""
-        stage = self.sweep.stages[-1]
-        return stage, workshop.experiment.seeds_of(stage)[0]
-
-    def _measure(self, workshop: Workshop, planned: Sequence[Planned], trial: Trial) -> list[float]:
-        values = []
+    def _measure(self, current: CurrentExecution, trial: Trial) -> list[float]:
+        values, experiment = [], current.context.experiment
         for objective in self.sweep.objectives:
-            value = objective.of.value(workshop.experiment, planned)
+            value = objective.of.value(experiment, current.nodes)
             if not math.isfinite(value):
                 raise self._failed(trial, f"{objective.of.stage} {objective.of.metric} is {value}")
             values.append(value)
         for constraint in self.sweep.constraints:
-            violation = constraint.violation(workshop.experiment, planned)
+            violation = constraint.violation(experiment, current.nodes)
             if not math.isfinite(violation):
                 raise self._failed(trial, f"the constraint {constraint.name} is {violation}")
             trial.set_constraint(constraint.name, violation)
         return values
 
-    def _tracker(self, ledger: Ledger, trial: Trial) -> Tracker:
-        tags = {**self._origin, "sweep": self.place.name, "trial": str(trial.number)}
-        if self.parent is not None:
-            tags["mlflow.parentRunId"] = self.parent
-        ledger.begin()
-        self._courier = self._courier or courier_for(self.options.mlruns)
-        tracker = Tracker(self.options.mlruns, sweep_name(self.sweep), courier=self._courier)
-        tracker.begin(ledger.id, ledger.experiment.resolved, tags, f"{self.place.name} trial {trial.number}")
-        return tracker
-
-    def _close(
-        self,
-        ledger: Ledger,
-        tracker: Tracker,
-        trial: Trial,
-        outcome: str,
-        values: Values,
-        found: Sequence[float] | None,
+    def _note(
+        self, current: CurrentExecution, trial: Trial, ending: str, values: Values, worth: Sequence[float] | None
     ) -> None:
-        status = {"COMPLETE": "FINISHED", "FAIL": "FAILED"}.get(outcome, "KILLED")
-        ledger.end(status)
-        metrics = {f"objective/{o.name}": v for o, v in zip(self.sweep.objectives, found or (), strict=False)}
+        """Give the trial's run in MLflow its values, what they are worth, and how it ended."""
+        metrics = {f"objective/{o.name}": v for o, v in zip(self.sweep.objectives, worth or (), strict=False)}
         frozen = trial.study.trials[trial.number] if self.sweep.constraints else None
         metrics |= {f"constraint/{name}": v for name, v in (frozen.constraints if frozen else {}).items()}
-        state = {"kind": "trial", "state": outcome}
+        state = {"kind": "trial", "state": ending}
         if REASON in trial.user_attrs:
             state["reason"] = str(trial.user_attrs[REASON])
-        tracker.note(values, metrics, state)
-        tracker.end(status)
+        current.tracker.note(values, metrics, state)
 
     @staticmethod
     def _failed(trial: Trial, reason: str) -> TrialFailedError:
@@ -179,14 +165,14 @@ def sweep_name(sweep: Sweep) -> str:
     return f"{sweep.experiment.name} sweeps"
 
 
-def seed_by_seed(planned: Sequence[Planned]) -> list[Planned]:
+def seed_by_seed(nodes: Sequence[StageNode]) -> list[StageNode]:
     """All stages at the first seed before the second: a trial is given up before it has cost every seed."""
-    seen: dict[str, int] = {}
-    places = []
-    for one in planned:
-        places.append(seen.get(one.stage, 0))
-        seen[one.stage] = places[-1] + 1
-    return [one for _, one in sorted(zip(places, planned, strict=True), key=lambda pair: pair[0])]
+    rounds = Counter[str]()
+    numbered = []
+    for node in nodes:
+        numbered.append((rounds[node.stage], node))
+        rounds[node.stage] += 1
+    return [node for _, node in sorted(numbered, key=lambda pair: pair[0])]
 
 
 def out_of_memory(error: BaseException | None) -> bool:

@@ -12,11 +12,11 @@ import kdlab.stages.training
 from kdlab.configuration.experiment import Experiment, read
 from kdlab.errors import ConfigurationError
 from kdlab.records.stage_folder import StageFolder
-from kdlab.stages.checkpoints import Life
+from kdlab.stages.checkpoints import Checkpoints
+from kdlab.stages.context import plan
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse
 from kdlab.stages.run import Outcome, run
-from kdlab.stages.workshop import plan
 from tests.experiments import SOFT, STUDENT, content, stage, written
 
 SURROGATE = {"class_path": "NeuralSurrogate", "init_args": {"inputs": 64, "classes": 3, "hidden": [8]}}
@@ -84,7 +84,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 
 def folder_of(outcome: Outcome, name: str) -> StageFolder:
-    return next(planned.folder for planned in outcome.planned if planned.stage == name)
+    return next(planned.folder for planned in outcome.nodes if planned.stage == name)
 
 
 def last(outcome: Outcome, name: str) -> dict[str, float]:
@@ -95,8 +95,8 @@ def last(outcome: Outcome, name: str) -> dict[str, float]:
 
 
 def test_an_assistant_and_a_generation_are_stages_like_any_other(outcome: Outcome) -> None:
-    assert [planned.stage for planned in outcome.planned] == list(chain())
-    for planned in outcome.planned:
+    assert [planned.stage for planned in outcome.nodes] == list(chain())
+    for planned in outcome.nodes:
         assert planned.folder.done is not None
         assert planned.folder.test_results(planned.evaluation) is not None
     assert folder_of(outcome, "second").record["teacher"] == folder_of(outcome, "student").fingerprint
@@ -159,9 +159,9 @@ def test_an_interrupted_stage_goes_on_bit_for_bit(
     outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """A checkpoint at each step; the training is cut in the middle of its second epoch."""
-    start, seen = Life.on_train_batch_start, {"steps": 0}
+    start, seen = Checkpoints.on_train_batch_start, {"steps": 0}
 
-    def dies(self: Life, trainer: Any, module: Any, *arguments: Any) -> None:
+    def dies(self: Checkpoints, trainer: Any, module: Any, *arguments: Any) -> None:
         start(self, trainer, module, *arguments)
         seen["steps"] += trainer.global_step == 7
         if seen["steps"] == 1 and self._folder.fingerprint == folder_of(outcome, name).fingerprint:
@@ -174,7 +174,7 @@ def test_an_interrupted_stage_goes_on_bit_for_bit(
     needed = [one.stage for one in plan(experiment, options) if one.stage != name]
     if needed:
         run(experiment, Options(mlruns=tmp_path / "mlruns", accelerator="cpu", only=tuple(needed)), testing=False)
-    monkeypatch.setattr(Life, "on_train_batch_start", dies)
+    monkeypatch.setattr(Checkpoints, "on_train_batch_start", dies)
     with pytest.raises(Killed):
         run(experiment, options)
     resumed = run(experiment, options)

@@ -8,9 +8,9 @@ import pytest
 from kdlab.configuration.experiment import read
 from kdlab.records.files import SMALL
 from kdlab.records.stage_folder import PARTS, StageFolder
+from kdlab.stages.context import plan
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
-from kdlab.stages.workshop import plan
 from kdlab.sweep.keeping import free
 from tests.experiments import content, written
 from tests.stage_folders import begin_stage, complete_stage
@@ -120,7 +120,7 @@ def test_a_folder_that_is_not_whole_is_trained_again_with_a_line_that_says_so(
     stages = {name: content()["stages"][name] for name in ("teacher", "student")}
     experiment = read(written(tmp_path, stages=stages, seeds=[0]))
     options = Options(mlruns=tmp_path / "mlruns", accelerator="cpu")
-    teacher, student = run(experiment, options).planned
+    teacher, student = run(experiment, options).nodes
     weights = [one.folder.weights.read_bytes() for one in (teacher, student)]
     for one in (teacher, student):
         cut(one.folder.weights)
@@ -131,8 +131,8 @@ def test_a_folder_that_is_not_whole_is_trained_again_with_a_line_that_says_so(
     for one in (teacher, student):
         assert said.count(f"{one.stage} seed 0: model.safetensors has") == 1
     assert said.count("it is trained again") == 2
-    assert [one.folder.weights.read_bytes() for one in outcome.planned] == weights
-    assert all(one.trained and one.tested for one in outcome.planned)
+    assert [one.folder.weights.read_bytes() for one in outcome.nodes] == weights
+    assert all(one.trained and one.tested for one in outcome.nodes)
 
 
 @pytest.mark.parametrize("damaged", ["model.safetensors", "metrics.jsonl"])

@@ -12,15 +12,15 @@ import torch
 
 import kdlab.stages.training
 from kdlab.configuration.experiment import read
+from kdlab.stages.context import Context
 from kdlab.stages.options import Options
-from kdlab.stages.workshop import Workshop
 
 
 def main(experiment: Path, mlruns: Path, kept: Path, seconds: float) -> None:
     kdlab.stages.training.CHECKPOINT_SECONDS = seconds
     torch.manual_seed(random.randrange(10**6))
-    workshop = Workshop(read(experiment), Options(mlruns=mlruns, accelerator="cpu", devices=2))
-    job = workshop.job(workshop.planned("alone", 0))
+    context = Context(read(experiment), Options(mlruns=mlruns, accelerator="cpu", devices=2))
+    job = context.job(context.graph.node("alone", 0))
     job.folder.path.mkdir(parents=True, exist_ok=True)
 
     def keep() -> None:  # called on rank 0 alone

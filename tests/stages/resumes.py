@@ -15,10 +15,10 @@ import kdlab.stages.training
 from kdlab.configuration.experiment import read
 from kdlab.records.stage_folder import StageFolder
 from kdlab.records.weights import load_weights
+from kdlab.stages.context import Context
 from kdlab.stages.job import Job
 from kdlab.stages.options import Options
 from kdlab.stages.training import train
-from kdlab.stages.workshop import Workshop
 from tests.experiments import written
 
 #: What two runs measure differently, and what follows from it.
@@ -49,12 +49,13 @@ class Bench:
         """Everything built anew, as in a process that has just begun, in whatever random state that is in."""
         torch.manual_seed(random.randrange(10**6))
         np.random.seed(random.randrange(10**6))
-        workshop = Workshop(read(self.experiment), Options(mlruns=self.mlruns, accelerator="cpu"))
-        for stage, seed in workshop.needed_by(self.stage, 0):
-            needed = workshop.job(workshop.planned(stage, seed))
+        context = Context(read(self.experiment), Options(mlruns=self.mlruns, accelerator="cpu"))
+        node = context.graph.node(self.stage, 0)
+        for before in node.needed:
+            needed = context.job(before)
             if needed.folder.done is None:
                 trained(needed)
-        return workshop.job(workshop.planned(self.stage, 0))
+        return context.job(node)
 
     def keeping(self, kept: Path) -> list[Path]:
         """Train, or go on, and keep a copy of the folder at every checkpoint."""

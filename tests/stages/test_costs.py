@@ -163,7 +163,7 @@ def test_a_finished_stage_tells_what_its_training_held(tmp_path: Path, monkeypat
     stages = {"teacher": {"module": stage("Supervised", wide)}}
     experiment = read(written(tmp_path, stages=stages, seeds=[0], trainer={"max_epochs": 1}, evaluate={}))
     outcome = run(experiment, Options(mlruns=tmp_path / "mlruns", accelerator="cpu"))
-    (teacher,) = outcome.planned
+    (teacher,) = outcome.nodes
     assert teacher.folder.done is not None
     found = teacher.folder.test_results(teacher.evaluation)
     assert found is not None

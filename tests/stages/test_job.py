@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from kdlab.configuration.experiment import read
+from kdlab.stages.context import Context
 from kdlab.stages.options import Options
-from kdlab.stages.workshop import Workshop
 from tests.experiments import content, written
 
 
@@ -15,8 +15,8 @@ def initial(folder: Path, stage: str, seed: int) -> list[Tensor]:
     """The weights of a stage before its first step, built in whatever random state there is."""
     baseline = content()["stages"]["baseline"]
     stages = {"baseline": baseline, "again": {**baseline, "labelled": 24}}
-    workshop = Workshop(read(written(folder, stages=stages)), Options(mlruns=folder / "mlruns", accelerator="cpu"))
-    module = workshop.job(workshop.planned(stage, seed)).build()
+    context = Context(read(written(folder, stages=stages)), Options(mlruns=folder / "mlruns", accelerator="cpu"))
+    module = context.job(context.graph.node(stage, seed)).build()
     return [value for name, value in module.state_dict().items() if name.endswith("weight")]
 
 

@@ -91,7 +91,7 @@ def left(tmp_path: Path) -> Path:
 def test_every_command_settles_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     monkeypatch.setattr("kdlab.stages.rehearsal.rehearse_stages", lambda *arguments: None)
     monkeypatch.setattr("kdlab.tracking.server.ui", lambda *arguments: None)
-    monkeypatch.setattr("kdlab.stages.run.plans", lambda workshop: [])
+    monkeypatch.setattr("kdlab.stages.context.Context.plan", lambda context: [])
     from tests.sweep.sweeps import sweep_file
 
     mlruns = left(tmp_path)

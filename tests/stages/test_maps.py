@@ -101,7 +101,7 @@ def test_a_wrong_layer_is_refused_before_anything_trains(tmp_path: Path) -> None
 def test_the_picture_lies_beside_the_attributions_of_the_first_seed_and_in_the_report(tmp_path: Path) -> None:
     file = convolutional(tmp_path, {"block1": "block1", "block2": "block2"})
     outcome = run(read(file, ["trainer.max_epochs=1"]), Options(mlruns=tmp_path / "mlruns", accelerator="cpu"))
-    pictures = {(one.stage, one.seed): [path.name for path in one.folder.figures()] for one in outcome.planned}
+    pictures = {(one.stage, one.seed): [path.name for path in one.folder.figures()] for one in outcome.nodes}
     assert pictures == {
         ("teacher", 0): ["attributions.png"],  # nobody stands beside it
         ("student", 0): ["attributions.png", "maps.png"],

@@ -24,13 +24,13 @@ from kdlab.explainers.kernel_shap import KernelShap
 from kdlab.explainers.soft_decision_tree import SoftDecisionTree
 from kdlab.modules.joint import Joint
 from kdlab.modules.supervised import Supervised
+from kdlab.stages.context import Context
 from kdlab.stages.figures import attribution_panel
 from kdlab.stages.job import Job
 from kdlab.stages.options import Options
 from kdlab.stages.pictures import draw
 from kdlab.stages.rehearsal import rehearsed_job
 from kdlab.stages.run import Outcome, run
-from kdlab.stages.workshop import Workshop
 from tests.data.made_up import MadeUp
 from tests.experiments import content, written
 from tests.modules.fitting import student, teacher
@@ -88,7 +88,7 @@ EXPLAINERS = [InputGradient, GradientXInput, IntegratedGradients, KernelShap, Un
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A stage to be drawn; its data are exchanged."""
     folder = tmp_path_factory.mktemp("drawn")
-    found, _ = rehearsed_job(Workshop(read(written(folder)), Options(mlruns=folder / "mlruns")), "baseline")
+    found, _ = rehearsed_job(Context(read(written(folder)), Options(mlruns=folder / "mlruns")), "baseline")
     return replace(found, reference=None)
 
 
@@ -167,7 +167,7 @@ def ran(path: Path) -> Outcome:
 def whole(outcome: Outcome) -> list[dict[str, Any]]:
     """What stands of each stage: results, and scores of every sample."""
     found = []
-    for one in outcome.planned:
+    for one in outcome.nodes:
         results = one.folder.test_results(one.evaluation)
         assert results is not None
         assert (one.folder.path / f"scores-{one.evaluation}.npz").is_file()
@@ -178,7 +178,7 @@ def whole(outcome: Outcome) -> list[dict[str, Any]]:
 def test_a_series_with_named_channels_runs_to_the_end(tmp_path: Path) -> None:
     outcome = ran(series(tmp_path))
     assert len(whole(outcome)) == 2
-    assert all([path.name for path in one.folder.figures()] == ["attributions.png"] for one in outcome.planned)
+    assert all([path.name for path in one.folder.figures()] == ["attributions.png"] for one in outcome.nodes)
 
 
 @pytest.mark.parametrize("error", [*kdlab.stages.pictures.UNDRAWN])
@@ -215,7 +215,7 @@ def test_results_outlive_a_picture_that_fails_and_the_report_gives_the_reason(
     monkeypatch.setattr(kdlab.stages.pictures, "attribution_panel", fails)
     outcome = ran(series(tmp_path))
     assert all("test/accuracy" in results["metrics"] for results in whole(outcome))
-    assert all(one.tested for one in outcome.planned)
+    assert all(one.tested for one in outcome.nodes)
     page = outcome.report.html.read_text()
     reason = "figures/attributions.png could not be made (ValueError: too many &lt;columns&gt;)."
     assert f"student, seed 0: {reason}" in page
@@ -242,7 +242,7 @@ def test_a_stop_between_results_and_pictures_loses_no_number_and_the_next_run_dr
     monkeypatch.setattr(kdlab.stages.pictures, "attribution_panel", panel)
     outcome = ran(path)
     assert all((file.read_text(), file.stat().st_mtime_ns) == kept for file, kept in before.items())
-    assert all(one.tested and one.folder.figures() for one in outcome.planned)
+    assert all(one.tested and one.folder.figures() for one in outcome.nodes)
     assert all(json.loads(file.read_text()) == {"failed": {}} for file in tmp_path.glob("mlruns/stages/*/shown-*.json"))
 
 

@@ -11,19 +11,20 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 
-import kdlab.stages.run
 import kdlab.stages.training
 from kdlab.configuration.experiment import read
 from kdlab.errors import ConfigurationError, Interrupted
 from kdlab.models.mlp import MLP
 from kdlab.records.stage_folder import StageFolder
 from kdlab.records.weights import load_weights
+from kdlab.stages import execution
 from kdlab.stages.checkpoints import Checkpoints
+from kdlab.stages.context import plan
+from kdlab.stages.graph import StageNode
 from kdlab.stages.job import Job
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse
 from kdlab.stages.run import Outcome, run
-from kdlab.stages.workshop import Planned, plan
 from kdlab.tracking.folders import executions
 from tests.data.made_up import MadeUp
 from tests.experiments import content, written
@@ -33,8 +34,8 @@ def ran(path: Path, mlruns: Path, overrides: Sequence[str] = (), **options: obje
     return run(read(path, overrides), Options(mlruns=mlruns, accelerator="cpu", **options))  # type: ignore[arg-type]
 
 
-def of(outcome: Outcome, stage: str, seed: int = 0) -> Planned:
-    return next(one for one in outcome.planned if (one.stage, one.seed) == (stage, seed))
+def of(outcome: Outcome, stage: str, seed: int = 0) -> StageNode:
+    return next(one for one in outcome.nodes if (one.stage, one.seed) == (stage, seed))
 
 
 def logged(folder: StageFolder) -> list[dict[str, object]]:
@@ -42,7 +43,7 @@ def logged(folder: StageFolder) -> list[dict[str, object]]:
     return [{name: value for name, value in line.items() if name != "time"} for line in lines]
 
 
-def results(one: Planned) -> dict[str, float]:
+def results(one: StageNode) -> dict[str, float]:
     found = one.folder.test_results(one.evaluation)
     assert found is not None
     return {name: value for name, value in found["metrics"].items() if not name.startswith("cost/")}
@@ -65,11 +66,11 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Outcome
 
 def test_every_stage_leaves_its_weights_its_numbers_and_a_report(first: tuple[Path, Path, Outcome]) -> None:
     _, _, outcome = first
-    assert [(p.stage, p.seed) for p in outcome.planned] == [
+    assert [(p.stage, p.seed) for p in outcome.nodes] == [
         ("teacher", 0),
         *((stage, seed) for stage in ("baseline", "student", "joint") for seed in (0, 1)),
     ]
-    for one in outcome.planned:
+    for one in outcome.nodes:
         assert one.folder.done is not None
         assert (one.folder.path / "model.safetensors").is_file()
         assert not one.folder.resume.exists()
@@ -91,12 +92,10 @@ def test_the_joint_student_equals_the_distilled_one_bit_for_bit(first: tuple[Pat
 
 def test_a_second_run_reuses_every_stage_with_equal_numbers(first: tuple[Path, Path, Outcome]) -> None:
     path, mlruns, outcome = first
-    before = {one.folder.path: (results(one), one.folder.path.stat().st_mtime_ns) for one in outcome.planned}
+    before = {one.folder.path: (results(one), one.folder.path.stat().st_mtime_ns) for one in outcome.nodes}
     again = ran(path, mlruns)
-    assert {one.folder.path: results(one) for one in again.planned} == {k: v[0] for k, v in before.items()}
-    assert all(
-        (one.folder.path / "done.json").stat().st_mtime_ns <= before[one.folder.path][1] for one in again.planned
-    )
+    assert {one.folder.path: results(one) for one in again.nodes} == {k: v[0] for k, v in before.items()}
+    assert all((one.folder.path / "done.json").stat().st_mtime_ns <= before[one.folder.path][1] for one in again.nodes)
 
 
 def test_another_folder_gives_the_same_numbers(first: tuple[Path, Path, Outcome], tmp_path: Path) -> None:
@@ -131,7 +130,7 @@ def test_a_teacher_varies_with_the_seed_if_asked(tmp_path: Path) -> None:
     stages["teacher"]["vary"] = "seed"
     planned = plan(read(written(tmp_path, stages=stages)), Options(mlruns=tmp_path / "mlruns"))
     assert [one.seed for one in planned if one.stage == "teacher"] == [0, 1]
-    students = [one.needs for one in planned if one.stage == "student"]
+    students = [one.teachers for one in planned if one.stage == "student"]
     assert len(set(students)) == 2
 
 
@@ -264,7 +263,7 @@ def test_averaged_weights_are_kept_where_they_were_scored(tmp_path: Path) -> Non
     averaging = "lightning.pytorch.callbacks.EMAWeightAveraging"
     stages["baseline"]["callbacks"] = [{"class_path": averaging, "init_args": {"decay": 0.5}}]
     path = written(tmp_path, stages={"baseline": stages["baseline"]})
-    (one,) = ran(path, tmp_path / "mlruns", ["seeds=[0]"]).planned
+    (one,) = ran(path, tmp_path / "mlruns", ["seeds=[0]"]).nodes
     assert one.folder.done is not None
     data = MadeUp(classes=3, batch_size=16)
     model = MLP(inputs=64, classes=3, hidden=[8])
@@ -309,8 +308,8 @@ def test_a_stage_is_locked_while_it_is_trained_and_tested(tmp_path: Path, monkey
 
         return looks
 
-    monkeypatch.setattr(kdlab.stages.run, "train", watched("train", kdlab.stages.run.train))
-    monkeypatch.setattr(kdlab.stages.run, "test", watched("test", kdlab.stages.run.test))
+    monkeypatch.setattr(execution, "train", watched("train", execution.train))
+    monkeypatch.setattr(execution, "test", watched("test", execution.test))
     ran(written(tmp_path, stages={"baseline": content()["stages"]["baseline"]}), tmp_path / "mlruns", ["seeds=[0]"])
     assert seen == ["train", "test"]
 
@@ -322,7 +321,7 @@ def test_the_weights_are_those_of_the_chosen_epoch_and_not_of_the_last(tmp_path:
     kept = []
     for epochs in (1, 4):
         wild = ["seeds=[0]", "baseline.module.optimizer.lr=0.3", f"trainer.max_epochs={epochs}"]
-        (one,) = ran(path, tmp_path / "mlruns", wild).planned
+        (one,) = ran(path, tmp_path / "mlruns", wild).nodes
         assert one.folder.done is not None
         assert (one.folder.done["epoch"], one.folder.done["epochs"]) == (0, epochs)
         kept.append(load_weights(one.folder.weights))
@@ -339,11 +338,11 @@ def test_an_execution_is_recorded_as_it_ended(
         if raised is not None:
             raise raised
 
-    monkeypatch.setattr(kdlab.stages.run, "bring_to_end", ends)
+    monkeypatch.setattr(execution.CurrentExecution, "complete", ends)
     expected = pytest.raises((RuntimeError, Interrupted)) if raised is not None else nullcontext()
     with expected:
         ran(written(tmp_path), tmp_path / "mlruns", ["seeds=[0]"])
-    (execution,) = executions(tmp_path / "mlruns")
-    assert execution.status == status
-    assert execution.ended is not None
+    (record,) = executions(tmp_path / "mlruns")
+    assert record.status == status
+    assert record.ended is not None
     assert not list((tmp_path / "mlruns" / "executions").glob("*.lock"))

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from kdlab.configuration.experiment import read
 from kdlab.errors import StageError
+from kdlab.stages.context import plan
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
-from kdlab.stages.workshop import plan
 from tests.experiments import content, stage, written
 
 TREE = {"class_path": "RuleTree", "init_args": {"inputs": 64, "classes": 3}}

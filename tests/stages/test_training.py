@@ -17,10 +17,11 @@ from kdlab.configuration.experiment import read
 from kdlab.errors import ConfigurationError, DivergedError, Interrupted, StageError
 from kdlab.modules.distilled import Distilled
 from kdlab.records.stage_folder import Record, StageFolder
+from kdlab.stages.context import plan
+from kdlab.stages.graph import StageNode
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse
 from kdlab.stages.run import run
-from kdlab.stages.workshop import Planned, plan
 from kdlab.sweep.measured import Measured
 from tests.experiments import content, written
 
@@ -60,9 +61,9 @@ def experiment(folder: Path) -> Path:
     )
 
 
-def ran(folder: Path, mlruns: Path, overrides: Sequence[str] = RARELY) -> Planned:
+def ran(folder: Path, mlruns: Path, overrides: Sequence[str] = RARELY) -> StageNode:
     outcome = run(read(experiment(folder), overrides), Options(mlruns=mlruns, accelerator="cpu"))
-    return next(one for one in outcome.planned if one.stage == "student")
+    return next(one for one in outcome.nodes if one.stage == "student")
 
 
 def lines(folder: StageFolder) -> list[Record]:
@@ -70,13 +71,13 @@ def lines(folder: StageFolder) -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def rare(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planned]:
+def rare(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StageNode]:
     folder = tmp_path_factory.mktemp("rare")
     return folder, ran(folder, folder / "mlruns")
 
 
 def test_the_chosen_epoch_is_explained_at_the_end_as_it_would_have_been(
-    rare: tuple[Path, Planned], tmp_path: Path
+    rare: tuple[Path, StageNode], tmp_path: Path
 ) -> None:
     _, one = rare
     done = one.folder.done
@@ -96,14 +97,14 @@ def test_the_chosen_epoch_is_explained_at_the_end_as_it_would_have_been(
         }
 
 
-def test_no_value_is_logged_twice_for_a_step(rare: tuple[Path, Planned]) -> None:
+def test_no_value_is_logged_twice_for_a_step(rare: tuple[Path, StageNode]) -> None:
     _, one = rare
     points = Counter((line["step"], name) for line in lines(one.folder) for name in line["metrics"])
     assert max(points.values()) == 1
     assert one.folder.committed == one.folder.journal.stat().st_size
 
 
-def test_a_sweep_reads_the_chosen_epochs_explanations(rare: tuple[Path, Planned]) -> None:
+def test_a_sweep_reads_the_chosen_epochs_explanations(rare: tuple[Path, StageNode]) -> None:
     folder, one = rare
     done = one.folder.done
     assert done is not None
@@ -112,14 +113,14 @@ def test_a_sweep_reads_the_chosen_epochs_explanations(rare: tuple[Path, Planned]
     assert measured.value(experiment_, [one]) == measured.per_epoch(one.folder)[done["epoch"]]
 
 
-def test_time_for_it_counts_as_evaluation_and_as_training(rare: tuple[Path, Planned]) -> None:
+def test_time_for_it_counts_as_evaluation_and_as_training(rare: tuple[Path, StageNode]) -> None:
     done = rare[1].folder.done
     assert done is not None
     assert 0 < done["evaluation_seconds"] < done["seconds"]
 
 
 def test_a_stop_before_the_end_changes_nothing(
-    rare: tuple[Path, Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rare: tuple[Path, StageNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kdlab.stages.training, "CHECKPOINT_SECONDS", 0.0)
     finish = kdlab.stages.training.finish
@@ -144,7 +145,7 @@ def test_a_stop_before_the_end_changes_nothing(
     assert told(folder) == told(rare[1].folder)
 
 
-def test_how_often_is_explained_neither_trains_nor_tests_again(rare: tuple[Path, Planned]) -> None:
+def test_how_often_is_explained_neither_trains_nor_tests_again(rare: tuple[Path, StageNode]) -> None:
     folder, _ = rare
     planned = plan(read(experiment(folder), (*RARELY, "evaluate.every=2")), Options(mlruns=folder / "mlruns"))
     assert all(one.trained and one.tested for one in planned)
@@ -204,7 +205,7 @@ def test_a_standard_measure_can_be_left_out(tmp_path: Path) -> None:
         read(written(tmp_path, evaluate=evaluate), ["seeds=[0]", "trainer.max_epochs=1"]),
         Options(mlruns=tmp_path / "mlruns", accelerator="cpu", only=("joint",)),
     )
-    one = outcome.planned[-1]
+    one = outcome.nodes[-1]
     logged = {name for line in lines(one.folder) for name in line["metrics"]}
     tested = one.folder.test_results(one.evaluation)
     assert tested is not None

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from kdlab.configuration.experiment import Experiment
 from kdlab.errors import StageError
 from kdlab.records.stage_folder import StageFolder
-from kdlab.stages.workshop import Planned
+from kdlab.stages.graph import StageNode
 from kdlab.sweep.best import finalists
 from kdlab.sweep.measured import Constraint, Measured, Objective
 from kdlab.sweep.pruning import Pruned, Pruning
@@ -113,14 +113,14 @@ class Unasked(Experiment):
         pass
 
 
-def planned(mlruns: Path, seed: int, values: dict[int, float], chosen: int, stage: str = "student") -> Planned:
+def planned(mlruns: Path, seed: int, values: dict[int, float], chosen: int, stage: str = "student") -> StageNode:
     """A trained stage that logged these values by epoch."""
     folder = begin_stage(mlruns, stage, seed)
     complete_stage(folder, epochs=0, files=False)
     for epoch, value in values.items():
         log_epoch(folder, epoch, metrics={"val/accuracy": value})
     StageFolder(folder).finish({"epoch": chosen, "seconds": 10.0 + seed})
-    return Planned(stage, seed, StageFolder(folder), "e1", ())
+    return StageNode(stage, seed, StageFolder(folder), "e1", ())
 
 
 def test_a_trial_is_worth_the_mean_over_its_seeds_each_at_its_own_chosen_epoch(tmp_path: Path) -> None:

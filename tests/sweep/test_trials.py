@@ -11,8 +11,8 @@ from kdlab.commands.sweeps import conclude
 from kdlab.configuration.experiment import read
 from kdlab.errors import ConfigurationError
 from kdlab.records.stage_folder import StageFolder
+from kdlab.stages.context import plan
 from kdlab.stages.options import Options
-from kdlab.stages.workshop import plan
 from kdlab.sweep.best import finalists, write_best
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.leftovers import leftovers

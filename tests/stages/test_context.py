@@ -14,8 +14,8 @@ from kdlab.data.csv import Csv
 from kdlab.errors import StageError
 from kdlab.report.findings import findings
 from kdlab.report.summary import summarise
+from kdlab.stages.context import Context
 from kdlab.stages.options import Options
-from kdlab.stages.workshop import Workshop, plans
 from kdlab.tracking.folders import read_execution
 from tests.changes import FILE, NET, given, rewrite, vector
 from tests.projects import Project, forget
@@ -32,9 +32,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     forget()
 
 
-def workshop(project: Project, before: Workshop | None = None, *overrides: str) -> Workshop:
+def opened(project: Project, before: Context | None = None, *overrides: str) -> Context:
     project.file.write_text(yaml.safe_dump(project.content, sort_keys=False))
-    return Workshop(read(project.file, overrides), Options(mlruns=project.folder / "mlruns", accelerator="cpu"), before)
+    return Context(read(project.file, overrides), Options(mlruns=project.folder / "mlruns", accelerator="cpu"), before)
+
+
+def address_of(context: Context, stage: str) -> str:
+    return context.graph.node(stage, 0).fingerprint
 
 
 def test_the_next_trial_has_the_data_of_the_one_before(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,71 +50,71 @@ def test_the_next_trial_has_the_data_of_the_one_before(project: Project, monkeyp
         return content_hash(data)
 
     monkeypatch.setattr(Csv, "content_hash", noting)
-    first = workshop(project)
-    plans(first)
-    second = workshop(project, first, "student.alpha=0.5")
+    first = opened(project)
+    first.plan()
+    second = opened(project, first, "student.alpha=0.5")
     assert second.data is first.data
-    assert [one.folder for one in plans(second)][:2] == [one.folder for one in plans(first)][:2]
+    assert [one.folder for one in second.plan()][:2] == [one.folder for one in first.plan()][:2]
     assert len(hashed) == 1, "the digest of the data is computed once"
 
 
 def test_a_file_of_data_that_is_replaced_meanwhile_is_not_what_a_trial_in_memory_has(project: Project) -> None:
-    first = workshop(project)
+    first = opened(project)
     project.write_table(first=0.6)
-    following, other = workshop(project, first), workshop(project)
-    assert following.fingerprint("teacher", 0) == first.fingerprint("teacher", 0), "it trains on what it read"
-    assert other.fingerprint("teacher", 0) != first.fingerprint("teacher", 0)
+    following, other = opened(project, first), opened(project)
+    assert address_of(following, "teacher") == address_of(first, "teacher"), "it trains on what it read"
+    assert address_of(other, "teacher") != address_of(first, "teacher")
 
 
 @pytest.mark.parametrize("override", ["data.batch_size=5", "data.path=data/other.csv", "data.delimiter=;"])
 def test_other_settings_of_the_data_are_other_data(project: Project, override: str) -> None:
-    first = workshop(project)
+    first = opened(project)
     other = (project.folder / "data" / "table.csv").read_text().replace("0.5", "0.6")
     (project.folder / "data" / "other.csv").write_text(other)
     if "delimiter" in override:
         (project.folder / "data" / "table.csv").write_text(other.replace(",", ";"))
-    second = workshop(project, first, override)
+    second = opened(project, first, override)
     assert second.data is not first.data
-    assert second.fingerprint("teacher", 0) != first.fingerprint("teacher", 0)
+    assert address_of(second, "teacher") != address_of(first, "teacher")
 
 
 def test_own_data_whose_file_changed_are_read_again_by_the_next_trial(project: Project) -> None:
     project.content["data"] = {"class_path": "owned_data.Foreign", "init_args": {"folder": "parts"}}
-    first = workshop(project)
-    assert workshop(project, first).data is first.data
+    first = opened(project)
+    assert opened(project, first).data is first.data
     vector(project)
-    assert workshop(project, first).data is not first.data
+    assert opened(project, first).data is not first.data
 
 
 def test_a_stage_is_not_built_from_another_file_than_its_fingerprint_knows(project: Project) -> None:
     given(*NET, file=FILE)(project)
     del project.content["stages"]["student"]  # whose teacher would have to be finished
-    shop = workshop(project)
-    teacher, baseline = plans(shop)
-    assert shop.job(baseline).stage == "baseline"
+    context = opened(project)
+    teacher, baseline = context.plan()
+    assert context.job(baseline).stage == "baseline"
     vector(project)
-    assert shop.job(teacher).stage == "teacher", "what it does not name may change"
+    assert context.job(teacher).stage == "teacher", "what it does not name may change"
     with pytest.raises(StageError, match="stage 'baseline': a file or module that it names was changed while"):
-        shop.job(baseline)
-    assert workshop(project).fingerprint("baseline", 0) != baseline.folder.fingerprint
+        context.job(baseline)
+    assert address_of(opened(project), "baseline") != baseline.folder.fingerprint
 
 
 def test_what_a_callback_writes_to_stops_nothing(project: Project) -> None:
     del project.content["stages"]["student"]
     project.content["stages"]["baseline"]["callbacks"] = [{"class_path": "owned.Hook", "init_args": {"file": FILE}}]
-    shop = workshop(project)
-    baseline = plans(shop)[1]
+    context = opened(project)
+    baseline = context.plan()[1]
     rewrite(project.folder / FILE)
-    assert shop.job(baseline).stage == "baseline"
+    assert context.job(baseline).stage == "baseline"
 
 
 def test_code_that_is_edited_meanwhile_is_not_what_a_worker_trains_with(project: Project) -> None:
-    first = workshop(project)
-    before = first.fingerprint("baseline", 0)
+    first = opened(project)
+    before = address_of(first, "baseline")
     project.edit("helping", "deeper.VALUE", "-deeper.VALUE")
-    assert workshop(project, first).fingerprint("baseline", 0) == before, "this process has imported the old code"
+    assert address_of(opened(project, first), "baseline") == before, "this process has imported the old code"
     forget()
-    assert workshop(project).fingerprint("baseline", 0) != before
+    assert address_of(opened(project), "baseline") != before
 
 
 @pytest.mark.parametrize(("name", "said"), [("Foreign", True), ("Honest", False)])
@@ -146,9 +150,9 @@ def test_a_file_beside_an_own_class_in_a_package_counts(project: Project) -> Non
     (package / "list.txt").write_text("1")
     model = {"class_path": "packed.net.Beside", "init_args": {"file": "list.txt"}}
     project.arguments("baseline")["model"] = model
-    before = workshop(project).fingerprint("baseline", 0)
+    before = address_of(opened(project), "baseline")
     rewrite(package / "list.txt")
-    after = workshop(project).fingerprint("baseline", 0)
+    after = address_of(opened(project), "baseline")
     sys.modules.pop("packed.net")
     sys.modules.pop("packed")
     assert after != before
@@ -157,6 +161,6 @@ def test_a_file_beside_an_own_class_in_a_package_counts(project: Project) -> Non
 def test_a_whole_number_as_default_is_the_same_when_it_is_written_out(project: Project) -> None:
     project.edit("owned", "width: int = 4,", "width: int = 4, slope: float = 1,")
     forget()
-    before = workshop(project).fingerprint("baseline", 0)
+    before = address_of(opened(project), "baseline")
     given(*NET, slope=1.0)(project)
-    assert workshop(project).fingerprint("baseline", 0) == before
+    assert address_of(opened(project), "baseline") == before

@@ -1,0 +1,119 @@
+"""What all nodes of an execution share: the data, the graph, and the teachers that are finished."""
+
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from kdlab.configuration.code import hash_of
+from kdlab.configuration.experiment import Experiment
+from kdlab.data.base import DataModule, Known
+from kdlab.errors import StageError
+from kdlab.records.soft_labels import Cache, SoftLabels
+from kdlab.records.weights import load_weights
+from kdlab.stages.graph import Graph, StageNode
+from kdlab.stages.job import Job, names_of, network_of, trained_module, user_errors
+from kdlab.stages.options import Options
+from kdlab.teacher import Ensemble, Teacher
+
+
+class Context:
+    """What all nodes of an execution share.
+
+    Args:
+        experiment: as it was read.
+        options: of this execution.
+        before: the context of the execution before it in this process, such as a sweep's last trial: where the data
+            are the same, they and the teachers in memory are shared.
+    """
+
+    def __init__(self, experiment: Experiment, options: Options, before: "Context | None" = None) -> None:
+        self.options = options
+        # Read before the data, which may take long, so that it is what this execution was started with.
+        self._fingerprints = experiment.fingerprints(options.mlruns / "digests.json")
+        self._fingerprints.look()
+        settings = {"resolved": experiment.resolved["data"], **self._fingerprints.data(known=True)}
+        self._data_settings = hash_of(settings)
+        #: Teachers by fingerprint and by what their cache keeps; two trials may keep different parts of one.
+        self._teachers: dict[str, Teacher] = {}
+        self.data: LightningDataModule
+        #: Digest of what the data hold; None where they are known by their settings alone.
+        self.data_hash: str | None
+        if before is not None and before._data_settings == self._data_settings:
+            self.data, self.data_hash, self._teachers = before.data, before.data_hash, before._teachers
+        else:
+            with user_errors(f"data of {experiment.path.name}"):
+                self.data = experiment.build_data()
+                self.data.prepare_data()
+                self.data.setup("fit")
+                self.data_hash = self.data.content_hash() if isinstance(self.data, Known) else None
+        self.experiment = experiment.with_names(names_of(self.data))
+        self.graph = Graph(self.experiment, self._fingerprints, self.data_hash, options.mlruns / "stages")
+
+    def plan(self) -> list[StageNode]:
+        """The nodes that were asked for, and all that they need, in an order to run them."""
+        return self.graph.plan(self.options.only)
+
+    def job(self, node: StageNode) -> Job:
+        """All that training or testing a node takes; its teachers must be finished."""
+        self._refuse_changed(node.stage)
+        reference = self.combined(node, [self._teacher(teacher) for teacher in node.reference])
+        return Job(
+            self.experiment,
+            node.stage,
+            node.seed,
+            node.folder,
+            self.data,
+            reference if node.teachers else None,
+            reference,
+            self.options,
+            None if node.start is None else load_weights(node.start.folder.weights),
+        )
+
+    def combined(self, node: StageNode, teachers: Sequence[Teacher]) -> Teacher | None:
+        """The teacher that a node is taught by or compared with; several are combined as its stage says."""
+        if len(teachers) < 2 or node.compared_as is None:
+            return teachers[0] if teachers else None
+        combine = self.experiment.build_combination(node.compared_as)
+        return Ensemble(teachers) if combine is None else Ensemble(teachers, combine)
+
+    def _refuse_changed(self, stage: str) -> None:
+        """A stage must not be built from other files than those that its fingerprint knows."""
+        content = self.data_hash is not None
+        if self._fingerprints.afresh().read_by(stage, content) != self._fingerprints.read_by(stage, content):
+            raise StageError(
+                f"stage {stage!r}: a file or module that it names was changed while this command ran, so its results "
+                f"would bear a wrong fingerprint; start the command again, and what changed is trained afresh"
+            )
+
+    def _teacher(self, node: StageNode) -> Teacher:
+        key = f"{node.fingerprint} {self.experiment.stages[node.stage].cache or {}}"
+        if key not in self._teachers:
+            teacher = Teacher(network_of(trained_module(self.job(node))))
+            if isinstance(self.data, DataModule):
+                teacher.soft_labels = self._soft_labels(node, teacher, self.data)
+            self._teachers[key] = teacher
+        return self._teachers[key]
+
+    def _soft_labels(self, node: StageNode, teacher: Teacher, data: DataModule) -> SoftLabels:
+        """The teacher's logits on every sample, from the file in its folder if that is whole and its own."""
+        owner = {"teacher": node.fingerprint, "data": str(self.data_hash)}
+        cache = Cache(**(self.experiment.stages[node.stage].cache or {}))
+        path = node.folder.path / ".".join(["soft_labels", *filter(None, [cache.name]), "npy"])
+        with node.folder.locked():
+            labels = SoftLabels.load(path, owner, cache)
+            if labels is not None:
+                return labels
+            gpu = self.options.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+            device = torch.device("cuda" if gpu else "cpu")
+            teacher.to(device)
+            with torch.no_grad():
+                pairs = ((batch["index"], teacher(batch["inputs"].to(device))) for batch in data.every_batch())
+                labels = SoftLabels.write(path, pairs, data.samples, owner, cache)
+            teacher.to("cpu")
+            return labels
+
+
+def plan(experiment: Experiment, options: Options) -> list[StageNode]:
+    """The nodes of an experiment in an order to run them."""
+    return Context(experiment, options).plan()

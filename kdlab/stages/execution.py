@@ -1,0 +1,193 @@
+"""One execution: a run of an experiment or a trial of a sweep, with its record, its runs in MLflow and its ending."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import time_ns
+from typing import Any
+
+from lightning.pytorch import Callback
+
+from kdlab.data.base import Known
+from kdlab.errors import GivenUp, Interrupted
+from kdlab.interruption import terminable
+from kdlab.records.stage_folder import read_json, write_json
+from kdlab.stages.context import Context
+from kdlab.stages.graph import StageNode
+from kdlab.stages.job import Job
+from kdlab.stages.ledger import Ledger
+from kdlab.stages.progress import Progress
+from kdlab.stages.scoring import test
+from kdlab.stages.stage_process import train_in_group
+from kdlab.stages.training import train
+from kdlab.tracking.courier import Courier
+from kdlab.tracking.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Name:
+    """What an execution is called where it is no plain run of its experiment.
+
+    Args:
+        experiment: MLflow's experiment that it stands in.
+        id: unique in ``mlruns``.
+        title: of its run in MLflow.
+        tags: of its run in MLflow and of those made for it.
+    """
+
+    experiment: str
+    id: str
+    title: str
+    tags: Mapping[str, str]
+
+
+@dataclass
+class CurrentExecution:
+    """Some nodes under way.
+
+    Attributes:
+        context: what the nodes share.
+        nodes: in the order in which they run.
+        record: in ``mlruns/executions``.
+        tracker: tells MLflow.
+        progress: tells the user.
+    """
+
+    context: Context
+    nodes: Sequence[StageNode]
+    record: Ledger
+    tracker: Tracker
+    progress: Progress
+
+    def complete(self, node: StageNode, testing: bool = True, callbacks: Sequence[Callback] = ()) -> None:
+        """Train and test a node, unless that was done, and tell all of it; the callbacks see its training."""
+        folder, show = node.folder, self.progress.of(node)
+        with folder.locked() as lock:
+            if node.stage in self.context.options.fresh:
+                folder.clear()
+            with self._told_if_it_fails(node):
+                train_node(self.context, node, lambda: self.tracker.sync(folder.path), [show, *callbacks], lock)
+            evaluate_node(self.context, node, testing)
+        self.tracker.finish(folder.path)
+        show.finished()
+
+    @contextmanager
+    def _told_if_it_fails(self, node: StageNode) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.tracker.finish(node.folder.path, status_after(error))
+            raise
+
+
+@contextmanager
+def execution(
+    context: Context,
+    nodes: Sequence[StageNode],
+    name: Name | None = None,
+    data: dict[str, Any] | None = None,
+    courier: Courier | None = None,
+) -> Iterator[CurrentExecution]:
+    """Open an execution and close it with the status that its ending has; SIGTERM ends it like Ctrl-C.
+
+    Where it comes to a good end the caller closes ``tracker`` himself, with what he has to add.
+
+    Args:
+        context: what the nodes share.
+        nodes: what is run or reused.
+        name: None for a plain run.
+        data: what the data hold, for the record.
+        courier: who tells MLflow, where other executions follow in this process.
+
+    Raises:
+        Interrupted: At Ctrl-C or SIGTERM.
+    """
+    mlruns, experiment = context.options.mlruns, context.experiment
+    record = Ledger(mlruns, experiment, data=data)
+    if name is not None:
+        record.name, record.id = name.experiment, name.id
+    record.uses(nodes)
+    record.begin()
+    tracker = Tracker(mlruns, name.experiment if name else experiment.name, courier=courier)
+    tracker.begin(record.id, experiment.resolved, name.tags if name else None, name.title if name else None)
+    status = "FAILED"
+    try:
+        with terminable(), Progress(nodes, experiment) as progress:
+            yield CurrentExecution(context, nodes, record, tracker, progress)
+        status = "FINISHED"
+    except BaseException as error:
+        status = status_after(error)
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted from error
+        raise
+    finally:
+        record.end(status)
+        if status != "FINISHED":
+            tracker.end(status)
+
+
+def status_after(error: BaseException) -> str:
+    """KILLED where somebody stopped it or gave it up, else FAILED."""
+    return "KILLED" if isinstance(error, Interrupted | GivenUp | KeyboardInterrupt) else "FAILED"
+
+
+def train_node(
+    context: Context,
+    node: StageNode,
+    on_commit: Callable[[], None],
+    callbacks: Sequence[Callback] = (),
+    lock: int | None = None,
+) -> None:
+    """Train a node from its checkpoint or from the start, unless that was done; the caller holds its folder's lock.
+
+    Args:
+        context: of the execution.
+        node: whose teachers are finished.
+        on_commit: called when the folder has more that will never be taken back.
+        callbacks: of its training, where one device trains it.
+        lock: descriptor of the lock, which a group of processes holds as well.
+    """
+    if node.trained:
+        return
+    folder, job = node.folder, context.job(node)
+    if folder.fault is not None:
+        print(f"{node.stage} seed {node.seed}: {folder.fault}; it is trained again", flush=True)
+        folder.clear()
+    elif not folder.resume.exists():
+        folder.restart()
+    describe(job, node)
+    if context.options.devices > 1 and lock is not None:
+        train_in_group(job, on_commit, lock)
+    else:
+        train(job, on_commit, list(callbacks))
+
+
+def evaluate_node(context: Context, node: StageNode, testing: bool = True) -> None:
+    """Test a trained node, unless that was done; the caller holds its folder's lock."""
+    node.folder.tidy()
+    if testing and not node.tested:
+        test(context.job(node), node.evaluation)
+
+
+def describe(job: Job, node: StageNode) -> None:
+    """Write ``stage.json``: what this folder is."""
+    path = job.folder.path / "stage.json"
+    earlier = read_json(path) or {}
+    stage = job.experiment.stages[job.stage]
+    teachers = [teacher.fingerprint for teacher in node.teachers]
+    record = {
+        "experiment": job.experiment.name,
+        "stage": job.stage,
+        "seed": job.seed,
+        "fingerprint": job.folder.fingerprint,
+        "config": job.experiment.resolved["stages"][job.stage],
+        "parameters": job.experiment.parameters(job.stage),
+        "teacher": teachers[0] if len(teachers) == 1 else teachers or None,
+        "start": None if node.start is None else node.start.fingerprint,
+        # Data whose content nobody can tell, by the name of their class; the report says so.
+        "unknown_data": None if isinstance(job.data, Known) else type(job.data).__name__,
+        "kind": str(stage.module["class_path"]).rpartition(".")[2],
+        # A stage that goes on is the stage that began: MLflow knows its run by this.
+        "created": earlier.get("created", time_ns() // 10**6),
+    }
+    write_json(path, record)
