@@ -135,7 +135,6 @@ def test_the_command_line_loads_nothing_heavy_before_it_knows_the_command() -> N
         "optuna",
         "sklearn",
         "matplotlib",
-        "jsonargparse",
     }
     code = f"import sys, kdlab.__main__; print(sorted({heavy!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout

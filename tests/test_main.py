@@ -26,7 +26,7 @@ try:
     code = main(sys.argv[1:])
 except SystemExit as stop:
     code = stop.code or 0
-heavy = {"torch", "lightning", "mlflow", "numpy", "jsonargparse"} & set(sys.modules)
+heavy = {"torch", "lightning", "mlflow", "numpy"} & set(sys.modules)
 assert not heavy, heavy
 sys.exit(code)
 """

@@ -43,17 +43,28 @@ class Document:
 
     def error(self, keys: Keys, message: str) -> ConfigurationError:
         """An error about what stands at these keys."""
-        known = next((keys[:n] for n in range(len(keys), -1, -1) if keys[:n] in self.places), ())
-        return ConfigurationError(f"{self.places.get(known, self.path)}: {short(keys)}: {message}")
+        nearest_keys = next((keys[:n] for n in range(len(keys), -1, -1) if keys[:n] in self.places), ())
+        return ConfigurationError(f"{self.places.get(nearest_keys, self.path)}: {short(keys)}: {message}")
 
-    def replaced(self, content: dict[str, Any], keys: Keys, value: Any, origin: str) -> "Document":  # noqa: ANN401  any YAML
-        """A copy with this content, in which the value at these keys comes from somewhere else than the file."""
-        content = copy.deepcopy(content)
+    def at(self, keys: Keys) -> Any:  # noqa: ANN401  any YAML
+        """What stands at these keys; None where there is nothing."""
+        node: Any = self.content
+        for key in keys:
+            node = node.get(key)
+            if node is None:
+                return None
+        return node
+
+    def replaced(self, keys: Keys, value: Any, origin: str | None) -> "Document":  # noqa: ANN401  any YAML
+        """A copy with this value at these keys; an ``origin`` says where it comes from, if not from the file."""
+        content = copy.deepcopy(self.content)
         node: Any = content
         for key in keys[:-1]:
             node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
         node[int(keys[-1]) if isinstance(node, list) else keys[-1]] = copy.deepcopy(value)
-        places = {known: place for known, place in self.places.items() if known[: len(keys)] != keys}
+        if origin is None:
+            return Document(self.path, content, self.places)
+        places = {other: place for other, place in self.places.items() if other[: len(keys)] != keys}
         return Document(self.path, content, {**places, keys: origin})
 
 

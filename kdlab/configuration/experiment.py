@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kdlab.configuration import overrides as overriding
+from kdlab.configuration.calls import Call, Names, built
 from kdlab.configuration.contents import Contents
 from kdlab.configuration.document import Document, load
 from kdlab.configuration.fingerprint import Fingerprints
 from kdlab.configuration.form import check_form
-from kdlab.configuration.nodes import Call, Names
 from kdlab.configuration.parameters import flattened
 from kdlab.configuration.structure import Outline, StageConfig
 from kdlab.errors import ConfigurationError, listing, suggestion
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torchmetrics import Metric
 
-    from kdlab.configuration.checked import Checked
+    from kdlab.configuration.experiment_check import CheckedExperiment
     from kdlab.explainers.base import Attribution
 
 __all__ = ["ConfigurationError", "Experiment", "StageConfig", "read", "read_outline"]
@@ -41,16 +41,18 @@ def read(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> "Exp
     Raises:
         ConfigurationError: One line that names file, key and line, what was possible and what to do.
     """
-    document, _, wanted = _opened(path, overrides, quick)
+    document, _, applied = _opened(path, overrides, quick)
     # Only now torch and Lightning are needed: seconds, where all above takes a tenth.
-    from kdlab.configuration.checked import check_experiment
+    from kdlab.configuration.experiment_check import check_experiment
 
-    checked = check_experiment(document)
-    for override in wanted:
-        document = overriding.apply(override, checked.filled(), checked.resolved(), checked.further())
-        checked = check_experiment(document)
-    _check_left_out(document, checked.evaluation.left_out)
-    return Experiment(checked, tuple(overrides), quick)
+    return Experiment(_overridden(check_experiment(document), applied), tuple(overrides), quick)
+
+
+def _overridden(checked: "CheckedExperiment", overrides: Sequence[overriding.Override]) -> "CheckedExperiment":
+    for override in overrides:
+        checked = checked.overridden(override)
+    _check_left_out(checked.document, checked.evaluation.left_out)
+    return checked
 
 
 def _check_left_out(document: Document, names: Sequence[str]) -> None:
@@ -67,13 +69,13 @@ def _check_left_out(document: Document, names: Sequence[str]) -> None:
 
 
 def _opened(path: Path, overrides: Sequence[str], quick: bool) -> tuple[Document, Outline, list[overriding.Override]]:
-    given = [overriding.parse(text) for text in overrides]
+    parsed = [overriding.parse(text) for text in overrides]
     document = load(path)
-    outlined = check_form(document)
-    wanted = [*(overriding.quick(document) if quick else []), *given]
-    for override in wanted:
-        overriding.check_first(override, outlined)
-    return document, outlined, wanted
+    outline = check_form(document)
+    applied = [*(overriding.quick(document) if quick else []), *parsed]
+    for override in applied:
+        overriding.check_first(override, outline)
+    return document, outline, applied
 
 
 class Experiment:
@@ -92,7 +94,7 @@ class Experiment:
         overrides, quick: what it was read with, so that another process can read the same.
     """
 
-    def __init__(self, checked: "Checked", overrides: tuple[str, ...] = (), quick: bool = False) -> None:
+    def __init__(self, checked: "CheckedExperiment", overrides: tuple[str, ...] = (), quick: bool = False) -> None:
         self._checked = checked
         self.overrides = overrides
         self.quick = quick
@@ -102,8 +104,19 @@ class Experiment:
         self.stages: dict[str, StageConfig] = checked.outline.stages
         self.probe, self.every = checked.outline.probe, checked.outline.every
         self.left_out, self.maps = checked.evaluation.left_out, checked.evaluation.maps
-        self.resolved: dict[str, Any] = checked.resolved()
+        self.resolved: dict[str, Any] = checked.resolved
         self._names: Names = {}
+
+    def overridden(self, overrides: Sequence[str]) -> "Experiment":
+        """The same experiment with further overrides; only the parts in which they land are checked again.
+
+        Raises:
+            ConfigurationError: If an override names nothing here, or its value does not fit.
+        """
+        parsed = [overriding.parse(text) for text in overrides]
+        for override in parsed:
+            overriding.check_first(override, self._checked.outline)
+        return Experiment(_overridden(self._checked, parsed), (*self.overrides, *overrides), self.quick)
 
     def with_names(self, names: Names) -> "Experiment":
         """The same, the data's names and ``preparation`` (``NAMES``) handed to what asks for them when it is built.
@@ -139,8 +152,7 @@ class Experiment:
         Raises:
             ConfigurationError: If the name means nothing or several things here.
         """
-        override = overriding.parse(f"{name}=null")
-        return overriding.current(override, self._checked.resolved(), self._checked.further())
+        return self._checked.places[overriding.parse(f"{name}=null").keys(self._checked.places)]
 
     def build_data(self) -> "lightning.LightningDataModule":
         """The data module."""
@@ -153,15 +165,15 @@ class Experiment:
 
     def build_combination(self, stage: str) -> "Callable[[Tensor], Tensor] | None":
         """What makes one teacher of several for a stage; None where it does not say."""
-        node = self._checked.combines[stage]
+        node = self._checked.stages[stage].combine
         return None if node is None else node.handed(self._names).build()
 
     def build_module(self, stage: str, model: "nn.Module", teacher: object | None) -> "lightning.LightningModule":
         """The LightningModule of a stage around a model and, where the stage has one, its teacher."""
-        given: dict[str, object] = {"model": model}
+        arguments: dict[str, object] = {"model": model}
         if self.stages[stage].teachers:
-            given["teacher"] = teacher
-        module: lightning.LightningModule = self._module(stage).handed(self._names).made(**given)
+            arguments["teacher"] = teacher
+        module: lightning.LightningModule = self._module(stage).handed(self._names).made(**arguments)
         return module
 
     def build_metrics(self) -> "dict[str, Metric]":
@@ -180,11 +192,11 @@ class Experiment:
 
     def trainer_arguments(self, stage: str) -> dict[str, Any]:
         """Arguments of Lightning's Trainer: the experiment's, and the stage's own on top."""
-        return {name: node.build() for name, node in self._checked.trainers[stage].items()}
+        return {name: built(value) for name, value in self._checked.trainer_of(stage).items()}
 
     def callbacks(self, stage: str) -> "list[lightning.Callback]":
         """New callbacks of a stage."""
-        return [node.handed(self._names).build() for node in self._checked.callbacks[stage]]
+        return [node.handed(self._names).build() for node in self._checked.stages[stage].callbacks]
 
     def fingerprints(self, memory: Path | None = None) -> Fingerprints:
         """What decides the results of the stages, of the files and the code as they are now.
@@ -199,4 +211,4 @@ class Experiment:
         return self.fingerprints().evaluation()
 
     def _module(self, stage: str) -> Call:
-        return self._checked.modules[stage]
+        return self._checked.stages[stage].module

@@ -7,14 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdlab.configuration.calls import Call, Value, as_json
 from kdlab.configuration.code import code_of, hash_of
 from kdlab.configuration.contents import Contents
 from kdlab.configuration.identity import Look, module_of, modules_of
-from kdlab.configuration.nodes import Call, Node, Value
 from kdlab.signals.vocabulary import Asked
 
 if TYPE_CHECKING:
-    from kdlab.configuration.checked import Checked
+    from kdlab.configuration.experiment_check import CheckedExperiment
 
 #: Goes into every fingerprint; a new number makes every stage train again.
 FORMAT = 2
@@ -45,7 +45,7 @@ class Fingerprints:
         contents: digests of the files that it names.
     """
 
-    def __init__(self, checked: "Checked", contents: Contents) -> None:
+    def __init__(self, checked: "CheckedExperiment", contents: Contents) -> None:
         self._checked = checked
         self._look = Look(Path.cwd(), checked.document.path.parent.resolve(), contents)
         self._kept: dict[str, dict[str, Any]] = {}
@@ -113,7 +113,7 @@ class Fingerprints:
 
     def combination(self, stage: str) -> dict[str, Any] | None:
         """What makes one teacher of several for a stage; None where it does not say."""
-        node = self._checked.combines[stage]
+        node = self._checked.stages[stage].combine
         return None if node is None else {"combine": self._look.of(node), "code": self._code([node])}
 
     def evaluation(self) -> str:
@@ -123,7 +123,7 @@ class Fingerprints:
         ``every`` enter: the test is the same whatever validation saw on the way.
         """
         evaluation = self._checked.evaluation
-        nodes: list[Node] = [*evaluation.metrics.values()]
+        nodes: list[Value] = [*evaluation.metrics.values()]
         nodes += [] if evaluation.explainer is None else [evaluation.explainer]
         return hash_of(
             {
@@ -155,19 +155,19 @@ class Fingerprints:
         """What is the same for all seeds, looked at once."""
         if stage not in self._kept:
             checked, config = self._checked, self._checked.outline.stages[stage]
-            callbacks, trainer = checked.callbacks[stage], checked.trainers[stage]
+            classes, trainer = checked.stages[stage], checked.trainer_of(stage)
             written = Look(self._look.here, self._look.folder, self._look.contents, through=False)
             weights = config.weights
             self._kept[stage] = {
-                "module": self._look.of(checked.modules[stage]),
+                "module": self._look.of(classes.module),
                 "combine": self.combination(stage),
                 "labelled": config.labelled,
                 "monitor": config.monitor,
                 "judge": self._of_judge(self.judge(stage)),
                 "weights": None if weights is None else self._look.contents.of(weights),
-                "callbacks": [written.of(callback) for callback in callbacks],
+                "callbacks": [written.of(callback) for callback in classes.callbacks],
                 "trainer": {name: written.of(node) for name, node in trainer.items()},
-                "code": self._code([checked.modules[stage], *callbacks, *trainer.values()]),
+                "code": self._code([classes.module, *classes.callbacks, *trainer.values()]),
             }
         return self._kept[stage]
 
@@ -184,10 +184,11 @@ class Fingerprints:
             "code": self._code(nodes),
         }
 
-    def _is_path(self, node: Node) -> bool:
-        return isinstance(node, Value) and isinstance(node.plain(), str) and bool(self._look.paths(node.plain()))
+    def _is_path(self, value: Value) -> bool:
+        text = as_json(value)
+        return isinstance(text, str) and bool(self._look.paths(text))
 
-    def _code(self, nodes: Iterable[Node]) -> dict[str, str]:
+    def _code(self, nodes: Iterable[Value]) -> dict[str, str]:
         return code_of((name for node in nodes for name in modules_of(node)), self._look.folders)
 
 

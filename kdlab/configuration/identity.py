@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdlab.configuration.calls import Call, Opaque, Value, as_json
 from kdlab.configuration.code import own_file
 from kdlab.configuration.contents import Contents
-from kdlab.configuration.nodes import Call, Entries, Items, Node, Opaque, Value
 from kdlab.configuration.signatures import signature_of
 from kdlab.data.paths import expanded
 
@@ -45,28 +45,33 @@ class Look:
         """Where a user's modules and files lie."""
         return self.here, self.folder
 
-    def of(self, node: Node, near: Path | None = None) -> Any:  # noqa: ANN401  any JSON
-        """The node in JSON; ``near`` is the folder of the own class that is given it.
+    def of(self, value: Value, near: Path | None = None) -> Any:  # noqa: ANN401  any JSON
+        """The value in JSON; ``near`` is the folder of the own class that is given it.
 
         The order of a call's arguments is that of its signature and does not count. That of further keywords and of
         the entries of a mapping does: terms of a loss are built and summed in it.
         """
-        if isinstance(node, Value):
-            return self._of_json(node.plain(), near)
-        if isinstance(node, Items):
-            return [self.of(item, near) for item in node.items]
-        if isinstance(node, Entries):
-            return {"entries": [[name, self.of(entry, near)] for name, entry in node.entries.items()]}
-        return {"class": node.class_path, **self.arguments(node)}
+        if isinstance(value, Call):
+            return {"class": value.class_path, **self.arguments(value)}
+        if isinstance(value, Mapping):
+            return {"entries": [[str(name), self.of(item, near)] for name, item in value.items()]}
+        if isinstance(value, list | tuple):
+            return [self.of(item, near) for item in value]
+        value = as_json(value)
+        if isinstance(value, list):
+            return [self.of(item, near) for item in value]
+        if value is Opaque.VALUE:
+            return Opaque.VALUE.value
+        return self._of_text(value, near) if isinstance(value, str) else value
 
     def arguments(self, call: Call, left_out: Sequence[str] = ()) -> dict[str, Any]:
         """The arguments of a call, some of them left out."""
         file = own_file(module_of(call), self.folders)
         near = None if file is None else file.parent
         given = {
-            name: self.of(node, near)
-            for name, node in call.arguments.items()
-            if name not in left_out and not (isinstance(node, Value) and node.plain() is Opaque.VALUE)
+            name: self.of(value, near)
+            for name, value in call.arguments.items()
+            if name not in left_out and as_json(value) is not Opaque.VALUE
         }
         known = signature_of(call.target).parameters
         further = [[name, value] for name, value in given.items() if name not in known]
@@ -82,15 +87,6 @@ class Look:
             return []
         places = [place / path for place in (*self.folders, *([] if near is None else [near]))]
         return [place for place in dict.fromkeys(places) if os.path.exists(place)]  # noqa: PTH110  never raises
-
-    def _of_json(self, value: Any, near: Path | None) -> Any:  # noqa: ANN401  any JSON
-        if isinstance(value, Mapping):
-            return {"entries": [[name, self._of_json(item, near)] for name, item in value.items()]}
-        if isinstance(value, list):
-            return [self._of_json(item, near) for item in value]
-        if value is Opaque.VALUE:
-            return Opaque.VALUE.value
-        return self._of_text(value, near) if isinstance(value, str) else value
 
     def _of_text(self, text: str, near: Path | None) -> Any:  # noqa: ANN401  any JSON
         found = [path for path in self.paths(text, near) if self._counts(path)]
@@ -117,27 +113,19 @@ def module_of(call: Call) -> str:
     return getattr(call.target, "__module__", None) or ""
 
 
-def modules_of(node: Node) -> Iterator[str]:
+def modules_of(value: Value) -> Iterator[str]:
     """The modules of all classes that a configuration names, as class paths or as values."""
-    if isinstance(node, Call):
-        yield module_of(node)
-        for argument in node.arguments.values():
+    if isinstance(value, Call):
+        yield module_of(value)
+        for argument in value.arguments.values():
             yield from modules_of(argument)
-    elif isinstance(node, Items | Entries):
-        for item in node.items if isinstance(node, Items) else node.entries.values():
-            yield from modules_of(item)
-    else:
-        yield from _modules_of_value(node.value)
-
-
-def _modules_of_value(value: Any) -> Iterator[str]:  # noqa: ANN401  any value of an argument
-    if inspect.isclass(value) or inspect.isroutine(value):
+    elif inspect.isclass(value) or inspect.isroutine(value):
         yield getattr(value, "__module__", None) or ""
     elif isinstance(value, str) and _DOTTED.fullmatch(value):
         yield value.rpartition(".")[0]
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _modules_of_value(item)
+            yield from modules_of(item)
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
-            yield from _modules_of_value(item)
+            yield from modules_of(item)

@@ -32,6 +32,52 @@ class Override:
         """The name as it was written."""
         return ".".join(self.tokens)
 
+    def target(self, places: Mapping[Keys, Any]) -> tuple[Keys, Any]:
+        """Where it lands, and what then stands there.
+
+        Args:
+            places: every place of the experiment that may be set, and what stands there.
+
+        Raises:
+            ConfigurationError: If the name means nothing or several things here.
+        """
+        if self.tokens in (("seed",), ("seeds",)):
+            return ("seeds",), [self.value] if self.tokens == ("seed",) else self.value
+        keys = self.keys(places)
+        if keys[-1] == "class_path":
+            # Another class has other arguments: the old ones go.
+            return keys[:-1], {"class_path": self.value}
+        is_class = isinstance(places[keys], Mapping) and "class_path" in places[keys]
+        return keys, {"class_path": self.value} if is_class and isinstance(self.value, str) else self.value
+
+    def keys(self, places: Mapping[Keys, Any]) -> Keys:
+        """The one place that the name means: by alias, else exactly, else as a part of a longer path.
+
+        Raises:
+            ConfigurationError: If it means none or several.
+        """
+        tokens = self.tokens
+        starting = [keys for keys in places if _without(keys, ("stages",))[:1] == tokens[:1]]
+        if len(tokens) == 2 and tokens[1] in ALIASES:
+            by_alias = [keys for keys in starting if keys[0] == "stages" and _matches(keys[2:], ALIASES[tokens[1]])]
+            if len(by_alias) == 1:
+                return by_alias[0]
+        written = _without(tokens, LEVELS)
+        fitting = [keys for keys in starting if keys[-1] == tokens[-1] and _is_part(tokens, keys)]
+        exact = [keys for keys in fitting if _without(keys, LEVELS) == written]
+        without_loss = [keys for keys in fitting if _without(keys, (*LEVELS, "loss")) == _without(written, ("loss",))]
+        meanings = exact or without_loss or fitting
+        if len(meanings) == 1:
+            return meanings[0]
+        if meanings:
+            several = listing(short(keys) for keys in meanings)
+            raise ConfigurationError(f"{self.origin}: {self.name!r} means several: {several}; write one of them")
+        names = {short(keys): keys for keys in starting if keys[-1] not in LEVELS}
+        near = [name for name, keys in names.items() if keys[-1] == tokens[-1]]
+        near = near or _alike(self.name, [*_aliased(tokens[0], starting), *names])
+        hint = f"did you mean {' or '.join(near[:3])}?" if near else f"there is {listing(names)}"
+        raise ConfigurationError(f"{self.origin}: {self.name!r} names nothing in this experiment; {hint}")
+
 
 def parse(text: str) -> Override:
     """Split ``name=value``.
@@ -73,95 +119,32 @@ def check_first(override: Override, outlined: Outline) -> None:
         )
 
 
-def apply(override: Override, filled: Document, merged: Mapping[str, Any], further: Mapping[Keys, Any]) -> Document:
-    """A copy of the document with the override in its place.
-
-    Args:
-        override: what to change.
-        filled: the document with all defaults filled in; it is what is changed.
-        merged: the same with the experiment's trainer arguments in each stage; it says which names there are.
-        further: names that may be set although they stand nowhere, with their values now.
-
-    Raises:
-        ConfigurationError: If the name means nothing or several things here.
-    """
-    if override.tokens in (("seed",), ("seeds",)):
-        value = [override.value] if override.tokens == ("seed",) else override.value
-        return filled.replaced(filled.content, ("seeds",), value, override.origin)
-    nodes = {**dict(further), **dict(_paths(merged))}
-    keys = _meant(override, nodes)
-    old, value = nodes[keys], override.value
-    if isinstance(old, Mapping) and "class_path" in old and isinstance(value, str):
-        value = {"class_path": value}
-    if keys[-1] == "class_path":
-        # Another class has other arguments: the old ones go.
-        keys, value = keys[:-1], {"class_path": value}
-    return filled.replaced(filled.content, keys, value, override.origin)
-
-
-def current(override: Override, merged: Mapping[str, Any], further: Mapping[Keys, Any]) -> Any:  # noqa: ANN401  any YAML
-    """The value that stands where the override would go; the same arguments as ``apply``.
-
-    Raises:
-        ConfigurationError: If the name means nothing or several things here.
-    """
-    nodes = {**dict(further), **dict(_paths(merged))}
-    return nodes[_meant(override, nodes)]
-
-
-def _meant(override: Override, nodes: Mapping[Keys, Any]) -> Keys:
-    """The one path that the name means: by alias, else exactly, else as a part of a longer path."""
-    tokens = override.tokens
-    starting = [keys for keys in nodes if _without(keys, ("stages",))[:1] == tokens[:1]]
-    if len(tokens) == 2 and tokens[1] in ALIASES:
-        by_alias = [keys for keys in starting if keys[0] == "stages" and _matches(keys[2:], ALIASES[tokens[1]])]
-        if len(by_alias) == 1:
-            return by_alias[0]
-    written = _without(tokens, LEVELS)
-    fitting = [keys for keys in starting if keys[-1] == tokens[-1] and _is_part(tokens, keys)]
-    exact = [keys for keys in fitting if _without(keys, LEVELS) == written]
-    short_of_loss = [keys for keys in fitting if _without(keys, (*LEVELS, "loss")) == _without(written, ("loss",))]
-    found = exact or short_of_loss or fitting
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ConfigurationError(
-            f"{override.origin}: {override.name!r} means several: {listing(short(keys) for keys in found)}; "
-            "write one of them"
-        )
-    names = {short(keys): keys for keys in starting if keys[-1] not in LEVELS}
-    ends = [name for name, keys in names.items() if keys[-1] == tokens[-1]]
-    near = ends or _alike(override.name, [*_aliased(tokens[0], starting), *names])
-    hint = f"did you mean {' or '.join(near[:3])}?" if near else f"there is {listing(names)}"
-    raise ConfigurationError(f"{override.origin}: {override.name!r} names nothing in this experiment; {hint}")
-
-
 def _aliased(stage: str, starting: Sequence[Keys]) -> list[str]:
     """The short names that mean one place of a stage."""
     counts = {alias: sum(_matches(keys[2:], pattern) for keys in starting) for alias, pattern in ALIASES.items()}
     return [f"{stage}.{alias}" for alias, count in counts.items() if count == 1]
 
 
-def _alike(name: str, known: Sequence[str]) -> list[str]:
+def _alike(name: str, names: Sequence[str]) -> list[str]:
     """Names that look like this one, as a whole and in the last word, best first; only those about as good as it."""
 
-    def ratio(one: str, other: str) -> float:
-        return difflib.SequenceMatcher(None, one.lower(), other.lower()).ratio()
+    def ratio(first: str, second: str) -> float:
+        return difflib.SequenceMatcher(None, first.lower(), second.lower()).ratio()
 
     last = name.rpartition(".")[2]
-    scores = {other: (ratio(name, other) + 2 * ratio(last, other.rpartition(".")[2])) / 3 for other in known}
+    scores = {other: (ratio(name, other) + 2 * ratio(last, other.rpartition(".")[2])) / 3 for other in names}
     best = max(scores.values(), default=0.0)
-    return [other for other in sorted(known, key=lambda other: -scores[other]) if scores[other] >= max(0.6, best - 0.1)]
+    return [other for other in sorted(names, key=lambda other: -scores[other]) if scores[other] >= max(0.6, best - 0.1)]
 
 
-def _paths(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, Any]]:  # noqa: ANN401  any YAML
+def places_of(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, Any]]:  # noqa: ANN401  any YAML
     """Every key and what stands there."""
     entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
     for key, value in entries:
         keys = (*above, str(key))
         if isinstance(node, Mapping) or isinstance(value, Mapping | list):
             yield keys, value
-        yield from _paths(value, keys)
+        yield from places_of(value, keys)
 
 
 def _without(keys: Sequence[str], levels: Sequence[str]) -> Keys:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from kdlab.configuration.nodes import Opaque
+from kdlab.configuration.calls import Opaque
 
 
 @dataclass(frozen=True)

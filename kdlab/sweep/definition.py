@@ -78,11 +78,7 @@ class Sweep:
         Raises:
             ConfigurationError: If the values do not fit it.
         """
-        return read(self.file, self.overrides(values), self.quick)
-
-    def overrides(self, values: Mapping[str, Any]) -> list[str]:
-        """All overrides of a trial."""
-        return [*self.base, *self.space.overrides(values)]
+        return self.experiment.overridden(self.space.overrides(values))
 
 
 def read_sweep(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> Sweep:
@@ -96,18 +92,19 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
     known_keys(document, (), content, TOP, "a sweep")
     file = _experiment_file(document)
     space = search_space(document)
-    experiment = read(file, overrides, quick)
-    wanted = objectives(document, experiment)
+    written = read(file, (), quick)
+    experiment = written.overridden(overrides)
+    aims = objectives(document, experiment)
     bounds = constraints(document, experiment)
     base = (*_fixed(document), *overrides, f"seeds={_seeds(document, experiment)}")
-    experiment = read(file, base, quick)
+    experiment = written.overridden(base)
     sweep = Sweep(
-        document.path, document.path.name.removesuffix(ENDING), file, base, experiment, space, wanted, bounds,
-        sampler(document, len(wanted), space.conditional), pruner(document, len(wanted), 0), (),
+        document.path, document.path.name.removesuffix(ENDING), file, base, experiment, space, aims, bounds,
+        sampler(document, len(aims), space.conditional), pruner(document, len(aims), 0), (),
         count(document, ("trials",), content.get("trials", 40), 1), quick,
     )  # fmt: skip
     epochs = int(experiment.trainer_arguments(sweep.stages[-1]).get("max_epochs") or 0)
-    sweep = replace(sweep, space=_classes_first(sweep), pruner=pruner(document, len(wanted), epochs))
+    sweep = replace(sweep, space=_classes_first(sweep), pruner=pruner(document, len(aims), epochs))
     _check_pruner(document, sweep)
     _check_places(document, sweep)
     return _started(document, sweep)
@@ -186,7 +183,7 @@ def _check_pruner(document: Document, sweep: Sweep) -> None:
 
 
 def _check_places(document: Document, sweep: Sweep) -> None:
-    """Refuse places that do not exist and values that do not fit, by reading the experiment at every end."""
+    """Refuse places that do not exist and values that do not fit, by overriding the experiment with every end."""
     taken: dict[str, str] = {}
     for entry in sweep.space.entries:
         for place in entry.sets:
@@ -202,7 +199,7 @@ def _check_places(document: Document, sweep: Sweep) -> None:
 
 
 def _culprit(sweep: Sweep, values: Values) -> str:
-    """The first entry with which the experiment cannot be read."""
+    """The first entry whose value the experiment refuses."""
     names = list(values)
     for position, name in enumerate(names):
         try:

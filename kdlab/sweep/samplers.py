@@ -9,9 +9,9 @@ import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
 
+from kdlab.configuration.calls import Call, built
 from kdlab.configuration.document import Document
-from kdlab.configuration.nodes import Call
-from kdlab.configuration.typed import check_class
+from kdlab.configuration.type_check import check_class
 from kdlab.errors import listing, suggestion
 
 
@@ -84,7 +84,6 @@ def _made(document: Document, key: str, package: str, base: type[Any]) -> Made:
             )
         given = {**given, "class_path": f"{package}.{name}"}
     call: Call = check_class(given, [base], document, (key,))
-    built = {argument: node.build() for argument, node in call.arguments.items()}
-    written_here = set(given.get("init_args") or {})
     call.build()  # a refused argument is an error of the file
-    return Made(call.target, {argument: built[argument] for argument in written_here})  # type: ignore[arg-type]  # a class, by check_class
+    arguments = {name: built(call.arguments[name]) for name in given.get("init_args") or {}}
+    return Made(call.target, arguments)  # type: ignore[arg-type]  # a class, by check_class

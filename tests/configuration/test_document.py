@@ -60,7 +60,7 @@ def test_the_place_of_a_replaced_value_is_where_it_came_from(tmp_path: Path) -> 
     path = tmp_path / "file.yaml"
     path.write_text("a:\n  b: {c: 1}\n")
     document = load(path)
-    changed = document.replaced(document.content, ("a", "b"), {"c": 2}, "--set a.b")
+    changed = document.replaced(("a", "b"), {"c": 2}, "--set a.b")
     assert str(changed.error(("a", "b", "c"), "wrong")) == "--set a.b: a.b.c: wrong"
     assert document.content == {"a": {"b": {"c": 1}}}
 

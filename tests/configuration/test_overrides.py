@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kdlab.configuration.experiment import ConfigurationError, Experiment, read
 from tests.configuration.examples import write
@@ -68,6 +69,40 @@ def test_an_override_changes_nothing_else(file: Path) -> None:
     assert changed["stages"]["baseline"] == plain["stages"]["baseline"]
     assert changed["stages"]["joint"] == plain["stages"]["joint"]
     assert changed["stages"]["student"] != plain["stages"]["student"]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "student.alpha=0.3",
+        "teacher.lr=1e-4",
+        "student.optimizer=torch.optim.Adam",
+        "student.teacher=baseline",
+        "joint.callbacks.0.decay=0.5",
+        "trainer.max_epochs=9",
+        "student.max_epochs=7",
+        "data.batch_size=32",
+        "evaluate.explainer=null",
+        "evaluate.metrics.top3.top_k=2",
+        "seeds=3",
+    ],
+)
+def test_an_overridden_experiment_is_what_its_file_would_be_read_as(file: Path, override: str) -> None:
+    changed, plain = read(file, [override]), read(file)
+    again = file.with_name("again.yaml")
+    again.write_text(yaml.safe_dump(changed.resolved, sort_keys=False))
+    assert changed.resolved != plain.resolved
+    assert read(again).resolved == changed.resolved | {"name": "small"}
+    assert plain.overridden([override]).resolved == changed.resolved
+
+
+def test_further_overrides_come_behind_those_it_was_read_with(file: Path) -> None:
+    experiment = read(file, ["seeds=3"], quick=True).overridden(["student.alpha=0.3"])
+    assert experiment.overrides == ("seeds=3", "student.alpha=0.3")
+    assert experiment.quick
+    assert experiment.seeds == [0, 1, 2]
+    with pytest.raises(ConfigurationError, match="names nothing in this experiment"):
+        experiment.overridden(["student.alhpa=1"])
 
 
 def test_overrides_build_on_each_other(file: Path) -> None:

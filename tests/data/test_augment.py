@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
-from jsonargparse import ArgumentParser
 from torch import Tensor
 
+from kdlab.configuration.document import Document
+from kdlab.configuration.type_check import check_class
 from kdlab.data.augment import Noise, ShiftFlip
 from kdlab.data.base import DataModule
 from kdlab.data.seeding import generator_at
@@ -66,10 +69,8 @@ def test_refuses_wrong_sizes() -> None:
 
 
 def test_is_chosen_by_class_path_in_yaml() -> None:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--data", type=DataModule)
-    augment = {"class_path": "kdlab.data.augment.ShiftFlip", "init_args": {"shift": 2}}
-    chosen = {"class_path": "kdlab.data.digits.Digits", "init_args": {"augment": augment}}
-    data = parser.instantiate(parser.parse_object({"data": chosen})).data
+    augment = {"class_path": "ShiftFlip", "init_args": {"shift": 2}}
+    chosen = {"class_path": "Digits", "init_args": {"augment": augment}}
+    data = check_class(chosen, [DataModule], Document(Path("some.yaml"), {}), ("data",)).build()
     assert isinstance(data.augment, ShiftFlip)
     assert data.augment.shift == 2

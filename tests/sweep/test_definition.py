@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kdlab.configuration import experiment_check
 from kdlab.errors import ConfigurationError
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import found, read_sweep
@@ -49,6 +50,22 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, changes: Mapping[str,
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "made_up" in str(caught.value) or "--set" in str(caught.value)
+
+
+def test_the_experiment_is_checked_whole_once_and_values_where_they_land(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stages = experiment_check.check_experiment, experiment_check.check_stage
+    checked: list[str] = []
+    monkeypatch.setattr(experiment_check, "check_experiment", lambda d: checked.append("experiment") or whole(d))
+    monkeypatch.setattr(experiment_check, "check_stage", lambda s, d: checked.append(s.name) or stages(s, d))
+    entries = {"a": ALPHA, "t": {"sets": "student.temperature", "float": [1.0, 8.0]}}
+    sweep = read_sweep(sweep_file(tmp_path, search=entries))
+    corners = sum(len(sweep.space.overrides(values)) for values in sweep.space.corners())
+    assert corners == 8
+    assert checked.count("experiment") == 1
+    assert checked.count("teacher") == 1
+    assert checked.count("student") == 1 + corners
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from kdlab.configuration import hints
+from kdlab.configuration import type_hints
+from kdlab.configuration.calls import Call, as_json, built
 from kdlab.configuration.document import Document
-from kdlab.configuration.nodes import Call
 from kdlab.configuration.signatures import signature_of
-from kdlab.configuration.typed import check, check_class
+from kdlab.configuration.type_check import check, check_class
 from kdlab.errors import ConfigurationError
 
 HERE = __name__
@@ -101,7 +101,7 @@ def spec(name: str, **arguments: object) -> dict[str, object]:
     ],
 )
 def test_plain_values_become_what_the_type_says(value: object, hint: object, result: object) -> None:
-    assert check(value, hint, DOCUMENT, ()).build() == result
+    assert built(check(value, hint, DOCUMENT, ())) == result
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_a_class_has_one_name_however_it_is_written() -> None:
 
 def test_arguments_go_through_kwargs_to_the_base() -> None:
     node = check(spec("Derived", width=2, depth=3), Base, DOCUMENT, ())
-    built = node.build()
-    assert (built.width, built.depth, built.label) == (2, 3, "a")
+    derived = node.build()
+    assert (derived.width, derived.depth, derived.label) == (2, 3, "a")
     assert check(spec("Named", width=2), Base, DOCUMENT, ()).build().label == "b"
     assert "Derived has no argument 'widht' (did you mean 'width'?); it has width, label, depth" in refused(
         spec("Derived", widht=2), Base
@@ -169,9 +169,9 @@ def test_factories_take_the_first_argument_later_and_build_anew_each_time() -> N
 def test_a_protocol_is_met_by_method_names_alone() -> None:
     hint = Callable[[nn.Module], Explains]
     model = nn.Linear(1, 1)
-    built = check(spec("Gradient", steps=5), hint, DOCUMENT, ()).build()(model)
-    assert built.model is model
-    assert built.steps == 5
+    gradient = check(spec("Gradient", steps=5), hint, DOCUMENT, ()).build()(model)
+    assert gradient.model is model
+    assert gradient.steps == 5
     assert "is not a class that makes Explains" in refused(spec("Base", width=1), hint)
 
 
@@ -182,11 +182,11 @@ def test_a_class_name_alone_is_enough_without_arguments() -> None:
 def test_a_dataclass_needs_no_class_path() -> None:
     value = {"soft": {"loss": spec("torch.nn.MSELoss"), "explainer": spec("Gradient")}}
     node = check(value, dict[str, Part] | None, DOCUMENT, ("a", "b"))
-    part = node.build()["soft"]
+    part = built(node)["soft"]
     assert isinstance(part, Part)
     assert isinstance(part.loss, nn.MSELoss)
     assert part.takes == {}
-    assert node.plain()["soft"]["weight"] == 1.0
+    assert as_json(node)["soft"]["weight"] == 1.0
     assert "a.b.soft.wieght: Part has no argument 'wieght' (did you mean 'weight'?)" in refused(
         {"soft": {"loss": spec("torch.nn.MSELoss"), "wieght": 1}}, dict[str, Part]
     )
@@ -194,10 +194,10 @@ def test_a_dataclass_needs_no_class_path() -> None:
 
 
 def test_classes_in_lists_and_in_untyped_arguments_are_built() -> None:
-    layers = check([spec("torch.nn.ReLU"), spec("torch.nn.Tanh")], list[nn.Module], DOCUMENT, ()).build()
+    layers = built(check([spec("torch.nn.ReLU"), spec("torch.nn.Tanh")], list[nn.Module], DOCUMENT, ()))
     assert [type(layer) for layer in layers] == [nn.ReLU, nn.Tanh]
-    built = check(spec("Gradient", model=spec("torch.nn.ReLU")), Any, DOCUMENT, ()).build()
-    assert isinstance(built.model, nn.ReLU)
+    gradient = check(spec("Gradient", model=spec("torch.nn.ReLU")), Any, DOCUMENT, ()).build()
+    assert isinstance(gradient.model, nn.ReLU)
 
 
 def test_keys_beside_class_path_are_refused() -> None:
@@ -242,8 +242,8 @@ def test_signatures_fall_back_to_any_where_a_type_cannot_be_found() -> None:
 
 
 def test_types_are_said_as_readers_would() -> None:
-    assert hints.said(Callable[[nn.Module], nn.Module] | None) == "a class that makes Module or null"
-    assert hints.said(dict[str, list[int]]) == "dict[str, list[int]]"
+    assert type_hints.described(Callable[[nn.Module], nn.Module] | None) == "a class that makes Module or null"
+    assert type_hints.described(dict[str, list[int]]) == "dict[str, list[int]]"
 
 
 def test_defaults_without_a_written_form_are_left_to_the_constructor() -> None:

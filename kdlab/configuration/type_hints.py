@@ -1,6 +1,8 @@
 """What a type hint asks of a configuration file: a plain value, a class path, or a class that is called later."""
 
+import contextlib
 import inspect
+import pkgutil
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,7 +43,7 @@ def is_class(hint: Hint) -> bool:
 
 
 def is_factory(hint: Hint) -> bool:
-    """Whether something is wanted that is called later, with more arguments."""
+    """Whether the value is called later, with more arguments."""
     return hint is Callable or hint is typing.Callable or origin_of(hint) is Callable
 
 
@@ -87,37 +89,104 @@ def item(hint: Hint, value: object) -> Hint | None:
     return inner if fits and holds_class(inner) else None
 
 
+def converted(value: Any, options: Sequence[Hint]) -> Any:  # noqa: ANN401  any YAML and what it means
+    """A value without classes as the first of these types that takes it, such as 1.0 for 1, or a path for a text.
+
+    Raises:
+        TypeError: If it is of none of them.
+    """
+    if type(value) in options or Any in options or object in options:
+        return value
+    for option in options:
+        with contextlib.suppress(TypeError):
+            return _converted(value, option)
+    raise TypeError
+
+
+def _converted(value: Any, option: Hint) -> Any:  # noqa: ANN401  any YAML and what it means
+    kind, arguments = origin_of(option) or option, typing.get_args(option)
+    if kind is typing.Literal:
+        return _chosen(value, arguments)
+    if not inspect.isclass(kind):  # a type variable, or a form for type checkers: the constructor decides
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(value, str):
+        return _named(value, kind)
+    if isinstance(value, list) and issubclass(kind, tuple):
+        hints = arguments[:1] * len(value) if arguments[1:] == (Ellipsis,) else arguments or (Any,) * len(value)
+        if len(hints) == len(value):
+            return tuple(converted(item, members(hint)) for item, hint in zip(value, hints, strict=True))
+    elif isinstance(value, list) and issubclass(kind, Iterable) and not issubclass(kind, Mapping | str):
+        items = [converted(item, members(arguments[0] if arguments else Any)) for item in value]
+        return kind(items) if kind in (set, frozenset) else items
+    elif isinstance(value, Mapping) and issubclass(kind, Mapping):
+        key_hint, hint = arguments or (Any, Any)
+        return {_key(key, key_hint): converted(item, members(hint)) for key, item in value.items()}
+    raise TypeError
+
+
+def _chosen(value: object, choices: Sequence[object]) -> object:
+    """The equal choice; 1, 1.0 and true are three values."""
+    for choice in choices:
+        if choice == value and type(choice) is type(value):
+            return choice
+    raise TypeError
+
+
+def _named(text: str, kind: type) -> Any:  # noqa: ANN401  an object of this kind
+    """The path, the enum's member or the class that a text names."""
+    if issubclass(kind, PurePath):
+        return kind(text)
+    if issubclass(kind, Enum) and text in kind.__members__:
+        return kind[text]
+    if issubclass(kind, type):
+        with contextlib.suppress(ValueError, ImportError, AttributeError):
+            return pkgutil.resolve_name(text)
+    raise TypeError
+
+
+def _key(key: str | int, hint: Hint) -> str | int:
+    """A mapping's key; JSON has numbers as text."""
+    try:
+        return int(key) if hint is int else key
+    except ValueError as error:
+        raise TypeError from error
+
+
 def makes(target: Callable[..., Any], hint: Hint) -> bool:
     """Whether calling the target gives an object of this type, as far as its source says."""
-    wanted = origin_of(hint) or hint
-    if not inspect.isclass(wanted) or wanted in (Any, object):
+    expected = origin_of(hint) or hint
+    if not inspect.isclass(expected) or expected in (Any, object):
         return True
     made = target if inspect.isclass(target) else _returned(target)
     if not inspect.isclass(made):
         return made is Any
-    if getattr(wanted, "_is_protocol", False):
+    if getattr(expected, "_is_protocol", False):
         # Methods by name are all that is compared: a user's class need not repeat the protocol's annotations.
-        return all(any(name in vars(base) for base in made.__mro__) for name in _methods(wanted))
-    return issubclass(made, wanted)
+        return all(any(name in vars(base) for base in made.__mro__) for name in _methods(expected))
+    return issubclass(made, expected)
 
 
-def said(hint: Hint) -> str:
+def described(hint: Hint) -> str:
     """A type as a reader would say it: ``int or null``, ``list[int]``, ``Module`` for ``nn.Module``."""
     if hint is Any:
         return "any value"
     if len(members(hint)) > 1:
-        return " or ".join(said(option) for option in members(hint))
+        return " or ".join(described(option) for option in members(hint))
     if hint is type(None):
         return "null"
     if is_factory(hint):
-        return "a function or class" if result(hint) is Any else f"a class that makes {said(result(hint))}"
+        return "a function or class" if result(hint) is Any else f"a class that makes {described(result(hint))}"
     origin, arguments = origin_of(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return "one of " + listing(repr(argument) for argument in arguments)
     if inspect.isclass(hint) and issubclass(hint, Enum):
         return "one of " + listing(member.name for member in hint)
     if origin is not None and arguments:
-        return f"{said(origin)}[{', '.join('...' if inner is Ellipsis else said(inner) for inner in arguments)}]"
+        return (
+            f"{described(origin)}[{', '.join('...' if inner is Ellipsis else described(inner) for inner in arguments)}]"
+        )
     return str(getattr(hint, "__name__", hint))
 
 

@@ -1,0 +1,259 @@
+"""A whole experiment checked against the constructors' types, and an override checked where it lands."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import lightning.pytorch as lightning
+from torch import nn
+from torchmetrics import Metric
+
+from kdlab.configuration.calls import Call, Value, as_json
+from kdlab.configuration.classes import add_to_path, find, full_path
+from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.form import ELSEWHERE, check_form
+from kdlab.configuration.overrides import Override, places_of
+from kdlab.configuration.signatures import Signature, signature_of
+from kdlab.configuration.structure import Outline, StageConfig
+from kdlab.configuration.type_check import Written, check, check_arguments, check_class
+from kdlab.errors import listing, suggestion
+from kdlab.explainers.base import Attribution
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How every stage is scored.
+
+    Args:
+        explainer: the post-hoc method, a factory from the model.
+        metrics: those that the file adds, by name.
+        takes: their renames, where there are some.
+        left_out: names of standard measures that the file has as null.
+        maps: layers whose tensors are drawn, {path in the student: path in the teacher}.
+    """
+
+    explainer: Call | None
+    metrics: dict[str, Call]
+    takes: dict[str, dict[str, str]]
+    left_out: tuple[str, ...]
+    maps: dict[str, str]
+
+    def plain(self) -> dict[str, Any]:
+        """Explainer, metrics and maps as JSON."""
+        metrics: dict[str, Any] = {name: call.plain() for name, call in self.metrics.items()}
+        for name, takes in self.takes.items():
+            metrics[name]["takes"] = takes
+        return {
+            "explainer": as_json(self.explainer),
+            "metrics": metrics | dict.fromkeys(self.left_out),
+            "maps": self.maps,
+        }
+
+
+@dataclass(frozen=True)
+class CheckedStage:
+    """The classes of a stage, and the arguments of the Trainer that stand in the stage itself."""
+
+    module: Call
+    callbacks: list[Call]
+    combine: Call | None
+    trainer: dict[str, Value]
+
+
+@dataclass(frozen=True)
+class CheckedExperiment:
+    """Every part of an experiment, checked; ``trainer`` are the arguments that stand at the top, for all stages."""
+
+    document: Document
+    outline: Outline
+    data: Call
+    trainer: dict[str, Value]
+    evaluation: Evaluation
+    stages: dict[str, CheckedStage]
+
+    def trainer_of(self, stage: str) -> dict[str, Value]:
+        """The Trainer's arguments of a stage: the experiment's, and on top its own."""
+        return {**self.trainer, **self.stages[stage].trainer}
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """The experiment as JSON: defaults filled in, full class paths, each stage with all its trainer arguments."""
+        return {
+            "name": self.outline.name,
+            "seeds": self.outline.seeds,
+            "data": self.data.plain(),
+            "trainer": as_json(self.trainer),
+            "evaluate": {**self.evaluation.plain(), "probe": self.outline.probe, "every": self.outline.every},
+            "stages": {name: self._stage(name, self.trainer_of(name)) for name in self.outline.stages},
+        }
+
+    @cached_property
+    def places(self) -> dict[Keys, Any]:
+        """What an override may set, and what stands there: all that is resolved, and the Trainer's other arguments."""
+        trainers = [("trainer",), *(("stages", name, "trainer") for name in self.outline.stages)]
+        unset = {(*keys, name): None for keys in trainers for name in trainer_parameters()}
+        return {**unset, **dict(places_of(self.resolved))}
+
+    def overridden(self, override: Override) -> "CheckedExperiment":
+        """The experiment with this override; only the part in which it lands is checked again.
+
+        Raises:
+            ConfigurationError: If its name means nothing or several things here, or the value does not fit.
+        """
+        keys, value = override.target(self.places)
+        part = keys[:2] if keys[0] == "stages" else keys[:1]
+        # Defaults are written into the part first: the override may set an argument of a class that is one of them.
+        document = self.document.replaced(part, self._written(part), None)
+        document = document.replaced(keys, value, override.origin)
+        changed = replace(self, document=document, outline=check_form(document))
+        if part == ("data",):
+            return replace(changed, data=check_data(document))
+        if part == ("trainer",):
+            return replace(changed, trainer=check_trainer(document, part))
+        if part == ("evaluate",):
+            return replace(changed, evaluation=check_evaluation(document))
+        if part[0] == "stages":
+            stage = changed.outline.stages[part[1]]
+            return replace(changed, stages={**self.stages, stage.name: check_stage(stage, document)})
+        return changed
+
+    def _written(self, part: Keys) -> Any:  # noqa: ANN401  any JSON
+        """A part as a file would have it, all defaults filled in."""
+        if part[0] == "stages":
+            return self._stage(part[1], self.stages[part[1]].trainer)
+        return self.resolved[part[0]]
+
+    def _stage(self, name: str, trainer: Mapping[str, Value]) -> dict[str, Any]:
+        config, stage = self.outline.stages[name], self.stages[name]
+        return {
+            "teacher": list(config.teacher) if isinstance(config.teacher, tuple) else config.teacher,
+            "combine": as_json(stage.combine),
+            "start": config.start,
+            "labelled": config.labelled,
+            "monitor": config.monitor,
+            "weights": self.document.content["stages"][name].get("weights"),
+            "vary": config.vary,
+            "cache": config.cache,
+            "trainer": as_json(trainer),
+            "callbacks": as_json(stage.callbacks),
+            "module": stage.module.plain(),
+        }
+
+
+def check_experiment(document: Document) -> CheckedExperiment:
+    """Check all of an experiment: first its form, then everything against the constructors' types.
+
+    Raises:
+        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+    """
+    outline = check_form(document)
+    add_to_path(document.path.parent)
+    data = check_data(document)
+    trainer = check_trainer(document, ("trainer",))
+    stages = {name: check_stage(stage, document) for name, stage in outline.stages.items()}
+    return CheckedExperiment(document, outline, data, trainer, check_evaluation(document), stages)
+
+
+def check_data(document: Document) -> Call:
+    """The data module."""
+    return check_class(document.content["data"], [lightning.LightningDataModule], document, ("data",))
+
+
+def check_stage(stage: StageConfig, document: Document) -> CheckedStage:
+    """The classes of a stage, and its own arguments of the Trainer."""
+    keys = ("stages", stage.name)
+    module = _module(stage, document, (*keys, "module"))
+    combine = stage.combine
+    return CheckedStage(
+        combine=None if combine is None else check_class(combine, [nn.Module], document, (*keys, "combine")),
+        callbacks=[
+            check_class(callback, [lightning.Callback], document, (*keys, "callbacks", str(position)))
+            for position, callback in enumerate(stage.callbacks)
+        ],
+        trainer=check_trainer(document, (*keys, "trainer")),
+        module=module,
+    )
+
+
+def _module(stage: StageConfig, document: Document, keys: Keys) -> Call:
+    """A stage's LightningModule: its ``model`` is one of the arguments, its ``teacher`` is left to the runner."""
+    if "teacher" in (stage.module.get("init_args") or {}):
+        raise document.error(
+            (*keys, "init_args", "teacher"), "the teacher is a stage; name it beside module, as teacher: NAME"
+        )
+    call = check_class(stage.module, [lightning.LightningModule], document, keys, leave_out=("teacher",))
+    name = call.class_path.rsplit(".", 1)[-1]
+    if not isinstance(call.arguments.get("model"), Call):
+        raise document.error(keys, f"{name} has no argument 'model' with a network; a stage's module takes one")
+    teacher = signature_of(call.target).parameters.get("teacher")
+    if stage.teachers and teacher is None:
+        raise document.error(
+            (*keys[:-1], "teacher"), f"{name} takes no teacher; leave the key out, or take Distilled or Joint"
+        )
+    if not stage.teachers and teacher is not None and teacher.required:
+        raise document.error(keys[:-1], f"{name} needs a teacher; name a stage, as teacher: NAME")
+    return call
+
+
+def trainer_parameters() -> dict[str, Any]:
+    """The parameters of Lightning's Trainer that an experiment may set, by name."""
+    parameters = signature_of(lightning.Trainer).parameters
+    return {name: parameter for name, parameter in parameters.items() if name not in ELSEWHERE}
+
+
+def check_trainer(document: Document, keys: Keys) -> dict[str, Value]:
+    """The arguments for Lightning's Trainer that stand at these keys, checked against its own types."""
+    trainer, parameters = document.at(keys) or {}, trainer_parameters()
+    for key in trainer:
+        if key not in parameters:
+            raise document.error(
+                (*keys, str(key)),
+                f"Lightning's Trainer has no argument {str(key)!r}{suggestion(str(key), parameters)}; "
+                f"it has {listing(parameters, 40)}",
+            )
+    # Arguments that stand nowhere are left to the Trainer: which ones are given decides fingerprints.
+    signature = Signature({name: parameters[name] for name in trainer}, False)
+    return check_arguments(signature, trainer, "Trainer", document, keys)
+
+
+def check_evaluation(document: Document) -> Evaluation:
+    """How every stage is scored, as the file says it."""
+    evaluate, keys = document.content.get("evaluate") or {}, ("evaluate",)
+    explainer = None
+    if evaluate.get("explainer") is not None:
+        factory = Callable[[nn.Module], Attribution]
+        _refuse_bare_captum(evaluate["explainer"], document, (*keys, "explainer"))
+        explainer = check_class(evaluate["explainer"], [factory], document, (*keys, "explainer"))
+    metrics: dict[str, Call] = {}
+    takes: dict[str, dict[str, str]] = {}
+    written_metrics = evaluate.get("metrics") or {}
+    for name, written in written_metrics.items():
+        place = (*keys, "metrics", str(name))
+        if written is None:
+            continue
+        if not isinstance(written, Mapping) or "class_path" not in written:
+            raise document.error(
+                place, f"expected {{class_path: …, init_args: {{…}}}}, or null to leave one out, got {written!r}"
+            )
+        renames = check(written.get("takes") or {}, dict[str, str], document, (*place, "takes"))
+        takes |= {name: renames} if renames else {}
+        metrics[name] = check_class(
+            {key: value for key, value in written.items() if key != "takes"}, [Metric], document, place
+        )
+    left_out = tuple(str(name) for name, written in written_metrics.items() if written is None)
+    maps = check(evaluate.get("maps") or {}, dict[str, str], document, (*keys, "maps"))
+    return Evaluation(explainer, metrics, takes, left_out, maps)
+
+
+def _refuse_bare_captum(written: Written, document: Document, keys: Keys) -> None:
+    """Classes of captum have another contract (modes, gradients, shapes), which the adapter keeps."""
+    path = written.get("class_path") if isinstance(written, Mapping) else written
+    name = full_path(path, document, (*keys, "class_path"))
+    target = find(name, document, (*keys, "class_path"))
+    if isinstance(target, type) and any(base.__module__.partition(".")[0] == "captum" for base in target.__mro__):
+        raise document.error(
+            (*keys, "class_path"),
+            f"{name} goes through the adapter: {{class_path: Captum, init_args: {{method: {name}}}}}, beside it "
+            "layer: PATH where the method takes one, and arguments: {NAME: VALUE} for its own",
+        )
