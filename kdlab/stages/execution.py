@@ -61,9 +61,10 @@ class CurrentExecution:
 
     def complete(self, node: StageNode, testing: bool = True, callbacks: Sequence[Callback] = ()) -> None:
         """Train and test a node, unless that was done, and tell all of it; the callbacks see its training."""
-        folder, show = node.folder, self.progress.of(node)
+        folder, fresh = node.folder, node.stage in self.context.options.fresh
+        show = self.progress.of(node, reused=node.trained and not fresh)
         with folder.locked() as lock:
-            if node.stage in self.context.options.fresh:
+            if fresh:
                 folder.clear()
             with self._told_if_it_fails(node):
                 train_node(self.context, node, lambda: self.tracker.sync(folder.path), [show, *callbacks], lock)
@@ -106,7 +107,7 @@ def execution(
     record = Ledger(mlruns, experiment, data=data)
     if name is not None:
         record.name, record.id = name.experiment, name.id
-    record.uses(nodes)
+    record.uses(nodes, context.options.fresh)
     record.begin()
     tracker = Tracker(mlruns, name.experiment if name else experiment.name, courier=courier)
     tracker.begin(record.id, experiment.resolved, name.tags if name else None, name.title if name else None)

@@ -6,7 +6,7 @@
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import strftime, time, time_ns
@@ -38,15 +38,15 @@ class Ledger:
     data: dict[str, Any] | None = None  # what they hold, where that is known
     _alive: FileLock | None = None
 
-    def uses(self, nodes: "Sequence[StageNode]") -> None:
-        """Name the stages, as they are before the first is trained."""
+    def uses(self, nodes: "Sequence[StageNode]", fresh: Collection[str] = ()) -> None:
+        """Name the stages, as they are before the first is trained; those of ``fresh`` are trained in any case."""
         self.stages = [
             {
                 "stage": node.stage,
                 "seed": node.seed,
                 "fingerprint": node.fingerprint,
                 "evaluation": node.evaluation,
-                "reused": node.trained,
+                "reused": node.trained and node.stage not in fresh,
             }
             for node in nodes
         ]

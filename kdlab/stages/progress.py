@@ -66,10 +66,10 @@ class Progress:
         if self._bars is not None:
             self._bars.stop()
 
-    def of(self, node: "StageNode") -> Show:
+    def of(self, node: "StageNode", reused: bool) -> Show:
         """What shows one stage."""
         epochs = int(self._experiment.trainer_arguments(node.stage).get("max_epochs") or 0)
-        return Show(self, f"{node.stage} seed {node.seed}", epochs, node.trained)
+        return Show(self, f"{node.stage} seed {node.seed}", epochs, reused)
 
     def epoch(self, title: str, done: int, total: int, note: str) -> None:
         """One more epoch of a stage."""

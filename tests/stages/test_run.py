@@ -98,6 +98,19 @@ def test_a_second_run_reuses_every_stage_with_equal_numbers(first: tuple[Path, P
     assert all((one.folder.path / "done.json").stat().st_mtime_ns <= before[one.folder.path][1] for one in again.nodes)
 
 
+def test_a_stage_that_is_trained_afresh_is_not_said_to_be_reused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, stages={"teacher": content()["stages"]["teacher"]}, seeds=[0])
+    ran(path, tmp_path / "mlruns")
+    capsys.readouterr()
+    afresh = ran(path, tmp_path / "mlruns", fresh=("teacher",))
+    shown = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("[1/1] teacher seed 0: "))
+    assert not shown.endswith("reused")
+    assert [use.reused for use in next(executions(tmp_path / "mlruns")).uses] == [False]
+    assert "1 stage runs, 0 more reused" in afresh.report.markdown.read_text()
+
+
 def test_another_folder_gives_the_same_numbers(first: tuple[Path, Path, Outcome], tmp_path: Path) -> None:
     path, _, outcome = first
     again = ran(path, tmp_path / "mlruns", only=("student",), seeds=None)
