@@ -29,7 +29,7 @@ def begin_stage(
     *,
     experiment: str = "digits",
     kind: str = "Distilled",
-    teacher: str | None = None,
+    teacher: str | Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
     created: int = CREATED,
 ) -> Path:

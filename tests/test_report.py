@@ -175,6 +175,39 @@ def test_a_stage_that_scores_the_same_in_every_seed_is_named(tmp_path: Path) -> 
     assert not any(line.startswith("joint against") for line in said)
 
 
+def test_a_stage_that_scores_the_same_in_one_quality_alone_is_no_other_one(tmp_path: Path) -> None:
+    folders = []
+    for seed in SEEDS:
+        for name, deletion in (("baseline", 0.4), ("student", 0.3), ("joint", 0.2)):
+            folder = begin_stage(tmp_path, name, seed, teacher=None if name == "baseline" else "gone")
+            complete_stage(folder, scores(0.8 + 0.01 * seed, deletion + 0.001 * seed**2))
+            folders.append(folder)
+    write_execution(tmp_path, folders)
+    said = report(tmp_path).findings
+    assert not any("scores the same" in line for line in said)
+    assert [line.split(":")[0] for line in said] == ["student against baseline", "joint against baseline"]
+
+
+def test_every_row_of_a_markdown_table_has_the_cells_of_its_head_whatever_names_hold(tmp_path: Path) -> None:
+    folders = [begin_stage(tmp_path, name, parameters={"a|b": name}) for name in ("baseline", "x|y")]
+    for folder in folders:
+        complete_stage(folder)
+    write_execution(tmp_path, folders, experiment="digits|letters")
+    tables = re.findall(r"(?:^\|.*\|$\n?)+", report(tmp_path).markdown.read_text(), re.MULTILINE)
+    assert len(tables) == 5
+    for rows in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows.splitlines()}) == 1
+
+
+def test_a_size_of_two_thousand_bytes_is_two_kilobytes(tmp_path: Path) -> None:
+    folder = begin_stage(tmp_path)
+    complete_stage(folder, {"test/accuracy": 0.9, "cost/bytes": 2000.0, "cost/training_memory_bytes": 3e6})
+    write_execution(tmp_path, [folder])
+    head, _, row = report(tmp_path).markdown.read_text().split("## Cost\n\n")[1].splitlines()[:3]
+    cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    assert (cells["Size (kB)"], cells["Memory of the training (MB)"]) == ("2.0", "3.0")
+
+
 def test_unfinished_and_undefined_are_said(tmp_path: Path) -> None:
     folders = [begin_stage(tmp_path, "student", seed) for seed in SEEDS]
     complete_stage(folders[0], {"test/accuracy": 0.8, "test/explanation/teacher_cosine": math.nan})

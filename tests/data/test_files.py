@@ -101,6 +101,16 @@ def test_image_folder_scales_and_reads_grey(tmp_path: Path) -> None:
     assert data.shape == (1, 16, 16)
 
 
+def test_image_folder_reads_images_whose_ending_is_in_capitals(tmp_path: Path) -> None:
+    folder = write_image_folder(tmp_path)
+    before = ImageFolder(str(folder)).content_hash()
+    images = sorted((folder / "train").rglob("*.png"))
+    for image in images:
+        image.rename(image.with_suffix(".PNG"))
+    assert len(images) > 0
+    assert ImageFolder(str(folder)).content_hash() == before
+
+
 def test_image_folder_refuses_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="an image folder has train/CLASS/ and test/CLASS/"):
         ImageFolder(str(tmp_path)).setup()

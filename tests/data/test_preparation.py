@@ -85,6 +85,7 @@ def test_data_that_nobody_prepared_are_read_as_they_are() -> None:
     assert torch.equal(table.preparation.undone(inputs), inputs)
     assert table.preparation.name(2) == "column2"
     assert image.preparation.name(10) == "pixel 1,2"
+    assert Preparation.none((1, 2, 5)).name(7) == "pixel 1,2"
     assert Preparation.none((2, 5)).name(7) == "step 2 of channel 1"
     assert Preparation.none((3, 4, 4)).name(17) == "pixel 0,1 of channel 1"
     assert Preparation.none((3,)).name(2) == "feature 2"

@@ -46,6 +46,20 @@ def test_teachers_are_neither_compared_nor_counted_in_the_correction(tmp_path: P
     assert difference.adjusted == difference.p  # of one test, nothing is to be corrected
 
 
+def test_every_teacher_of_an_ensemble_is_one(tmp_path: Path) -> None:
+    teachers = [begin_stage(tmp_path, name) for name in ("first", "second")]
+    student = begin_stage(tmp_path, "student", teacher=[folder.name for folder in teachers])
+    folders = [begin_stage(tmp_path, "baseline"), *teachers, student]
+    for folder in folders:
+        complete_stage(folder, epochs=1, files=False)
+    write_execution(tmp_path, folders)
+    execution = read_execution(tmp_path, "run1")
+    assert execution is not None
+    found = summarise(execution)
+    assert [stage.name for stage in found.stages if stage.teaches] == ["first", "second"]
+    assert [stage.name for stage in found.compared] == ["student"]
+
+
 def test_a_p_that_only_the_correction_lifts_decides_nothing(tmp_path: Path) -> None:
     values = {
         c.key: tuple(base + gain for base, gain in zip((0.5, 0.6, 0.7), (0.04, 0.06, 0.07), strict=True))

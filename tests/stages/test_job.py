@@ -1,5 +1,6 @@
 """A stage's module: initial weights have an address, which is the seed and nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from kdlab.configuration.experiment import read
 from kdlab.stages.context import Context
 from kdlab.stages.options import Options
+from kdlab.teacher import Teacher
 from tests.experiments import content, written
 
 
@@ -28,3 +30,17 @@ def test_initial_weights_come_from_the_seed_alone(tmp_path: Path) -> None:
     assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
     assert all(torch.equal(*pair) for pair in zip(first, arm, strict=True)), "arms of one seed start at one place"
     assert not any(torch.equal(*pair) for pair in zip(first, other, strict=True))
+
+
+def test_only_a_stage_that_can_use_them_has_unlabelled_samples_in_its_batches(tmp_path: Path) -> None:
+    stages = content()["stages"]
+    context = Context(read(written(tmp_path, stages=stages)), Options(mlruns=tmp_path / "mlruns", accelerator="cpu"))
+    module = context.experiment.build_module
+    job = context.job(context.graph.node("teacher", 0))
+    for stage, unlabelled in (("baseline", False), ("student", True)):
+        job = replace(job, stage=stage)
+        model = context.experiment.build_model(stage)
+        teacher = Teacher(context.experiment.build_model("teacher")) if unlabelled else None
+        data = job.arranged_data(module(stage, model, teacher))
+        targets = torch.cat([batch["target"] for batch in data.train_dataloader()])
+        assert bool((targets < 0).any()) == unlabelled

@@ -73,6 +73,18 @@ def test_what_a_living_process_writes_stays_and_what_a_killed_one_wrote_goes(
     assert json.loads(record.read_text())["ended"] <= time.time() * 1000
 
 
+@pytest.mark.parametrize("last", ["record", "stage"])
+def test_a_killed_execution_ended_when_anything_of_it_was_last_written(last: str, tmp_path: Path) -> None:
+    mlruns = left(tmp_path)
+    record = mlruns / "executions" / "gone.json"
+    (stage,) = (mlruns / "stages").iterdir()
+    for name, path in (("record", record), ("stage", stage)):
+        seconds = 1_700_000_500 if name == last else 1_700_000_100
+        os.utime(path, (seconds, seconds))
+    settle_killed(mlruns)
+    assert json.loads(record.read_text())["ended"] == 1_700_000_500_000
+
+
 def left(tmp_path: Path) -> Path:
     """What a killed execution leaves: a record that says RUNNING, its lock's file, and half of a file."""
     mlruns = tmp_path / "mlruns"

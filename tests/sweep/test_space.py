@@ -1,6 +1,6 @@
 """Entries of a search, and when they exist."""
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
 from kdlab.sweep.space import Entry, Space
@@ -22,6 +22,15 @@ def test_a_trial_has_those_entries_alone_that_exist_for_it() -> None:
     space = Space((kind, Entry("width", ("student.width",), FloatDistribution(0.0, 1.0), {"kind": ("a",)})))
     assert space.suggest(FixedTrial({"kind": "a", "width": 0.5})) == {"kind": "a", "width": 0.5}
     assert space.suggest(FixedTrial({"kind": "b", "width": 0.5})) == {"kind": "b"}
+
+
+def test_every_end_of_every_entry_is_tried_before_a_sweep() -> None:
+    kind = Entry("kind", ("student.kind",), CategoricalDistribution(["a", "b"]))
+    width = Entry("width", ("student.width",), IntDistribution(2, 9), {"kind": ("b",)})
+    corners = list(Space((kind, width)).corners())
+    assert {"kind": "a"} in corners
+    assert {"kind": "b", "width": 2} in corners
+    assert {"kind": "b", "width": 9} in corners
 
 
 def test_a_logarithmic_range_is_searched_so() -> None:

@@ -7,10 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+from optuna.trial import create_trial
 
 from kdlab.records.stage_folder import read_json, write_json
 from kdlab.sweep.places import place_of
+from kdlab.sweep.study import EXECUTION
 from kdlab.sweep.tracking import SweepRun, close_abandoned, rebuilt, record_of_sweep
+from kdlab.tracking.records import record_of
 from kdlab.tracking.store import Store
 from tests.sweep.sweeps import sweep_file
 from tests.sweep.test_workers import start, wait_for, workers_of
@@ -66,6 +69,17 @@ def test_a_sweep_that_ends_again_says_what_has_not_changed_once(store: Store) ->
     points = {name: store.client.get_metric_history(sweep.id, name) for name in ("best/accuracy", "trials")}
     assert [point.value for point in points["best/accuracy"]] == [0.5]
     assert sorted(point.value for point in points["trials"]) == [2.0, 3.0]
+
+
+def test_a_trial_that_is_no_longer_the_best_loses_its_mark(store: Store) -> None:
+    experiment, runs = store.experiment("made_up sweeps"), {}
+    for execution in ("first", "second"):
+        runs[execution] = store.client.create_run(experiment, tags={"sweep": "marked"}).info.run_id
+        write_json(record_of(store.mlruns, execution), {"parents": {store.key: runs[execution]}})
+    for execution in ("first", "second"):
+        begun(store, "marked").close("FINISHED", {}, best=[create_trial(value=0.5, user_attrs={EXECUTION: execution})])
+        marked = [name for name, run in runs.items() if "best" in store.client.get_run(run).data.tags]
+        assert marked == [execution]
 
 
 def test_it_stays_open_while_another_launcher_works_at_it(store: Store) -> None:

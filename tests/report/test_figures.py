@@ -1,0 +1,17 @@
+"""The report's sentence on which students no other beats."""
+
+from pathlib import Path
+
+from kdlab.report.columns import ACCURACY, DELETION
+from kdlab.report.figures import trade_offs
+from tests.report.test_winners import summary
+
+
+def test_the_front_takes_a_low_deletion_auc_for_good(tmp_path: Path) -> None:
+    values = {
+        "baseline": {ACCURACY.key: [0.7, 0.72], DELETION.key: [0.5, 0.5]},
+        "exact": {ACCURACY.key: [0.9, 0.9], DELETION.key: [0.4, 0.42]},
+        "faithful": {ACCURACY.key: [0.8, 0.8], DELETION.key: [0.2, 0.22]},
+    }
+    page = trade_offs(summary(tmp_path, values))
+    assert "no other student is at least as good in all of accuracy, deletion AUC: exact, faithful." in page
