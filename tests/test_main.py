@@ -1,4 +1,3 @@
-import re
 import subprocess
 import sys
 import time
@@ -9,10 +8,8 @@ import yaml
 
 from kdlab.__main__ import main
 from kdlab.commands import experiments
-from kdlab.commands.family import members
 from kdlab.commands.plans import lines
 from kdlab.configuration.experiment import Experiment, read, read_outline
-from kdlab.configuration.sources import classes_of
 from kdlab.errors import ConfigurationError, StageError
 from kdlab.records.stage_folder import StageFolder
 from kdlab.stages.options import Options
@@ -41,7 +38,6 @@ def alone(*command: str) -> "subprocess.CompletedProcess[str]":
     [
         (["--help"], ("", ""), 0),
         (["run", "--help"], ("", ""), 0),
-        (["list"], ("", ""), 0),
         (["run", "nofile.yaml"], ("", ""), 2),
         (["run", "FILE"], ("seeds: [0, 1]", "seeds: [0, 1"), 2),
         (["run", "FILE"], ("trainer:", "trian:"), 2),
@@ -76,15 +72,6 @@ def test_show_prints_an_experiment_with_all_defaults(tmp_path: Path, capsys: pyt
     assert shown["seeds"] == [1]
     assert shown["stages"]["student"]["module"]["class_path"] == "kdlab.modules.distilled.Distilled"
     assert shown["stages"]["student"]["module"]["init_args"]["alpha"] == 0.3
-
-
-def test_list_shows_the_packages_and_the_users_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "own.py").write_text("class Loss:\n    '''Mine.'''\n    def forward(self, logits, scale=2): ...\n")
-    assert main(["list", "losses", "--own", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert "SoftTargets(temperature: float = 4.0)" in printed
-    assert "own.Loss()\n      Mine." in printed
-    assert "models:" not in printed
 
 
 @pytest.fixture
@@ -194,34 +181,6 @@ def test_a_plan_says_why_and_for_how_long(tmp_path: Path) -> None:
         "trained: its teacher, code, data, weights, a file that it names, a library or its monitor's metric changed, "
         "about 5 min"
     )
-
-
-def test_a_list_names_what_can_stand_alone_and_not_what_serves_it(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["list"])
-    names = set(re.findall(r"^  (\w+)\(", capsys.readouterr().out, re.MULTILINE))
-    assert {"SoftTargets", "Standardised", "Digits", "ConvNet", "MaxSensitivity", "DeletionAUC", "GradCam"} <= names
-    assert {"RuleTree", "TreeRegularisation", "CosineDecay"} <= names, "a class that another one builds on is left out"
-    assert not names & {
-        "Projector",
-        "TensorLoader",
-        "ResidualBlock",
-        "EncoderBlock",
-        "PerSample",
-        "Removal",
-        "Learned",
-        "Means",
-        "Deployed",
-        "PairNets",
-        "_Fall",
-    }
-
-
-def test_a_model_is_listed_whatever_its_arguments_are_called(tmp_path: Path) -> None:
-    code = "from torch import nn\n\n\nclass Block(nn.Module): ...\nclass Deep(nn.Module):\n"
-    code += "    def __init__(self, num_classes): self.b = Block()\nclass Deeper(Deep): ...\nclass Table: ...\n"
-    (tmp_path / "deep.py").write_text(code)
-    listed = members("models", classes_of(tmp_path / "deep.py", "deep", "models"))
-    assert [source.name for source in listed] == ["Deep", "Deeper"]
 
 
 @pytest.mark.parametrize(

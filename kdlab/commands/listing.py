@@ -1,35 +1,38 @@
-"""``kdlab list``: every class that an experiment can name, read from the sources."""
+"""``kdlab list``: every class that an experiment can name, with its arguments."""
 
 import argparse
+import inspect
 import shutil
+import sys
 import textwrap
 
-from kdlab.commands.family import members
-from kdlab.configuration.sources import KINDS, ClassSource, folder_classes, package_classes
+from kdlab.configuration.sources import KINDS
 from kdlab.errors import ConfigurationError, listing, suggestion
 
 
-def show(asked: argparse.Namespace) -> None:
+def show(arguments: argparse.Namespace) -> None:
     """Print kind by kind the classes of the package and of the user's folder, with their arguments."""
-    if asked.kind is not None and asked.kind not in KINDS:
+    if arguments.kind is not None and arguments.kind not in KINDS:
         raise ConfigurationError(
-            f"there is no kind {asked.kind!r}{suggestion(asked.kind, KINDS)}; there is {listing(KINDS)}"
+            f"there is no kind {arguments.kind!r}{suggestion(arguments.kind, KINDS)}; there is {listing(KINDS)}"
         )
-    own = folder_classes(asked.own) if asked.own.is_dir() else []
+    # Imported here: to know what a class derives from, torch and every family are loaded, which takes seconds.
+    from kdlab.commands.class_kinds import call_of, classes_of_folder, classes_of_package, kind_of
+
+    own, failures = classes_of_folder(arguments.own) if arguments.own.is_dir() else ([], [])
     width = min(shutil.get_terminal_size((120, 24)).columns, 120)
-    for kind in KINDS if asked.kind is None else (asked.kind,):
-        classes = members(kind, [source for source in package_classes() if source.kind == kind])
-        further = [source for source in own if source.kind == kind]
-        if classes or further:
+    for kind in KINDS if arguments.kind is None else (arguments.kind,):
+        classes = [*classes_of_package(kind), *(pair for pair in own if kind_of(pair[1]) == kind)]
+        if classes:
             print(f"{kind}:")
-            for source in classes:
-                print(_entry(source, source.name, width))
-            for source in further:
-                print(_entry(source, source.path, width))
+        for name, target in classes:
+            print(_entry(call_of(name, target), target, width))
+    for failure in failures:
+        print(f"kdlab: {failure}", file=sys.stderr)
 
 
-def _entry(source: ClassSource, name: str, width: int) -> str:
-    call = f"{name}({', '.join(source.arguments)})"
+def _entry(call: str, target: type, width: int) -> str:
+    summary = " ".join((inspect.getdoc(target) or "").split("\n\n")[0].split())
     lines = textwrap.wrap(call, width, initial_indent="  ", subsequent_indent="      ", break_long_words=False)
-    lines += textwrap.wrap(source.summary, width, initial_indent="      ", subsequent_indent="      ")
+    lines += textwrap.wrap(summary, width, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines)

@@ -8,37 +8,36 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.configuration.document import Document, Keys
-from kdlab.configuration.sources import KINDS, folder_classes, full_names, locate, package_classes
+from kdlab.configuration.sources import folder_classes, kind_of_path, locate, package_classes
 from kdlab.errors import first_line, listing, nearest, suggestion
+
+#: What may come of importing a user's module.
+IMPORT_ERRORS = (ImportError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, NameError, OSError)
 
 
 def full_path(name: Any, document: Document, keys: Keys) -> str:  # noqa: ANN401  what the file says
     """The full class path of a short name; a dotted path is returned as it is.
 
     Raises:
-        ConfigurationError: If the name is no text, or the package has none or several of this name.
+        ConfigurationError: If the name is no text, or the package has no class of this name.
     """
     if not isinstance(name, str) or not name:
         raise document.error(keys, f"class_path must be the name of a class, got {name!r}")
     if "." in name:
         return name
-    found = full_names(name)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise document.error(keys, f"several classes are called {name!r}; write one of {listing(found)}")
-    outside = [source.path for source in folder_classes(document.path.parent) if source.name == name]
+    paths = package_classes()
+    if name in paths:
+        return paths[name]
+    outside = [path for path, other in folder_classes(document.path.parent).items() if other == name]
     if outside:
         raise document.error(keys, f"{name!r} is not kdlab's own; write its full path {outside[0]!r}")
-    known = {source.name: source for source in package_classes()}
-    near = suggestion(name, known)
-    kinds = nearest(name, known)
-    same = known[kinds[0]].kind if kinds else None
-    there = listing(source.name for source in known.values() if source.kind == same) if same else listing(KINDS)
+    near = nearest(name, paths)
+    kind = kind_of_path(paths[near[0]]) if near else None
+    members = [other for other, path in paths.items() if kind_of_path(path) == kind]
     raise document.error(
         keys,
-        f"kdlab has no class {name!r}{near}; "
-        + (f"its {same} are {there}; " if same else "")
+        f"kdlab has no class {name!r}{suggestion(name, paths)}; "
+        + (f"its {kind} are {listing(members)}; " if kind else "")
         + "`kdlab list` shows all, and a class outside it needs its full path",
     )
 
@@ -60,7 +59,7 @@ def find(class_path: str, document: Document, keys: Keys) -> Callable[..., Any]:
         raise document.error(
             keys, f"{class_path!r}: {error.filename}, line {error.lineno}: {error.msg}; mend the file"
         ) from error
-    except (ImportError, ValueError, TypeError, LookupError, AttributeError, NameError, OSError) as error:
+    except IMPORT_ERRORS as error:
         raise document.error(
             keys, f"importing {module_name!r} fails: {type(error).__name__}: {first_line(error)}"
         ) from error
@@ -104,15 +103,15 @@ def _missing(class_path: str, missing: str, document: Document) -> str:
         return f"importing {module_name!r} needs the package {missing!r}, which is not installed"
     folders = dict.fromkeys([document.path.parent, Path.cwd()])
     if module_name.split(".")[0] == "kdlab":
-        same = full_names(name)
-        near = same or nearest(class_path, [source.path for source in package_classes()])
+        paths = package_classes()
+        near = [paths[name]] if name in paths else nearest(class_path, paths.values())
     else:
-        near = nearest(class_path, [source.path for source in folder_classes(document.path.parent)])
+        near = nearest(class_path, folder_classes(document.path.parent))
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     top = missing.split(".")[0]
-    there = locate(top)
-    found = f" {top!r} is {there};" if there is not None and top != missing else ""
+    file = locate(top)
+    place = f" {top!r} is {file};" if file is not None and top != missing else ""
     return (
-        f"no module {missing!r} for {class_path!r}{hint};{found} own modules are looked for in "
+        f"no module {missing!r} for {class_path!r}{hint};{place} own modules are looked for in "
         f"{listing(str(folder) for folder in folders)} and among installed packages"
     )

@@ -55,7 +55,7 @@ class ResNet(nn.Module):
         return logits
 
 
-class ResidualBlock(nn.Module):
+class _ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut: (batch, before, height, width) to (batch, after, ...)."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:
@@ -82,5 +82,5 @@ class ResidualBlock(nn.Module):
 
 
 def _stage(before: int, after: int, blocks: int, stride: int) -> nn.Sequential:
-    first = ResidualBlock(before, after, stride)
-    return nn.Sequential(first, *(ResidualBlock(after, after, stride=1) for _ in range(blocks - 1)))
+    first = _ResidualBlock(before, after, stride)
+    return nn.Sequential(first, *(_ResidualBlock(after, after, stride=1) for _ in range(blocks - 1)))

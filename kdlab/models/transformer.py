@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 
-class EncoderBlock(nn.Module):
+class _EncoderBlock(nn.Module):
     """Self-attention, then two linear layers, each normalised before and added to its input: (batch, tokens, width).
 
     ``attention`` is a ``torch.nn.MultiheadAttention``, so that its weights can be captured
@@ -77,7 +77,7 @@ class Transformer(nn.Module):
         tokens = torch.Size(size // patch for size in shape[1:]).numel()
         self.patches = convolution(shape[0], width, kernel_size=patch, stride=patch)
         self.places = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
-        self.blocks = nn.Sequential(*(EncoderBlock(width, heads, dropout) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(_EncoderBlock(width, heads, dropout) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, classes)
 

@@ -1,100 +1,45 @@
+import re
 from pathlib import Path
 
-from kdlab.configuration.sources import classes_of, folder_classes, full_names, locate, package_classes
-
-OWN = '''
-import lightning.pytorch as L
-from dataclasses import dataclass
-from torch import nn
-import torchmetrics
-
-class Net(nn.Module):
-    """A net.
-
-    More of it.
-    """
-    def __init__(self, width: int = 3, *, deep: bool = False) -> None: ...
-    def forward(self, inputs): ...
-
-class Wider(Net):
-    def forward(self, inputs): ...
-
-class Loss(nn.Module):
-    def forward(self, logits, teacher_logits): ...
-
-class Data(L.LightningDataModule): ...
-class Score(torchmetrics.Metric): ...
-class Slope:
-    def __init__(self, model): ...
-    def attribute(self, inputs, target=None): ...
-class Helper: ...
-class _Hidden(nn.Module):
-    def forward(self, inputs): ...
-'''
+from kdlab.configuration.sources import KINDS, PACKAGE, folder_classes, kind_of_path, locate, package_classes
 
 
-def test_a_users_classes_are_sorted_by_bases_and_methods(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(OWN)
-    (tmp_path / "broken.py").write_text("class (")
-    kinds = {source.path: source.kind for source in folder_classes(tmp_path)}
-    assert kinds == {
-        "own.Net": "models",
-        "own.Wider": "models",
-        "own.Loss": "losses",
-        "own.Data": "data",
-        "own.Score": "metrics",
-        "own.Slope": "explainers",
+def test_the_public_classes_of_a_users_folder_have_full_paths(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("class Net(nn.Module):\n    class Inner: ...\n\n\nclass _Hidden: ...\n")
+    (tmp_path / "broken.py").write_text("class (\nclass Half(:\n")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "__init__.py").write_text("class Part: ...\n")
+    (tmp_path / "parts" / "more.py").write_text("class More: ...\n")
+    assert folder_classes(tmp_path) == {
+        "broken.Half": "Half",
+        "own.Net": "Net",
+        "parts.Part": "Part",
+        "parts.more.More": "More",
     }
 
 
-def test_arguments_and_summary_are_read_without_importing(tmp_path: Path) -> None:
-    file = tmp_path / "own.py"
-    file.write_text(OWN)
-    net, wider, *_ = classes_of(file, "own", None)
-    assert net.arguments == ("width: int = 3", "deep: bool = False")
-    assert wider.arguments == net.arguments
-    assert net.summary == "A net."
+def test_environments_and_hidden_folders_are_not_looked_into(tmp_path: Path) -> None:
+    for folder in (".hidden", "_private", "node_modules", "env"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "own.py").write_text("class Net: ...\n")
+    (tmp_path / "env" / "pyvenv.cfg").write_text("")
+    assert folder_classes(tmp_path) == {}
 
 
 def test_names_of_the_packages_own_classes_are_unique() -> None:
-    names = [source.name for source in package_classes()]
-    assert sorted(set(names)) == sorted(names)
+    files = [file for kind in KINDS for file in (PACKAGE / kind).rglob("*.py")]
+    names = [name for file in files for name in re.findall(r"^class ([A-Za-z]\w*)", file.read_text(), re.MULTILINE)]
+    assert sorted(names) == sorted(package_classes())
 
 
-def test_a_short_name_is_found_by_its_file() -> None:
-    assert full_names("Distilled") == ("kdlab.modules.distilled.Distilled",)
-    assert full_names("Distil") == ()
+def test_a_short_name_stands_for_a_full_path() -> None:
+    path = package_classes()["Distilled"]
+    assert path == "kdlab.modules.distilled.Distilled"
+    assert kind_of_path(path) == "modules"
+    assert "Distil" not in package_classes()
 
 
 def test_a_module_is_located_without_importing_it(tmp_path: Path) -> None:
     assert locate("json.decoder") is not None
     assert locate("torch.nn.functional") is not None
     assert locate("nowhere.at.all") is None
-
-
-INHERITED = """
-from torch import nn
-from torch.nn import Sequential
-
-class Base(nn.Module):
-    def __init__(self, num_classes): ...
-    def forward(self, inputs): ...
-
-class Chain(nn.Sequential): ...
-class Direct(Sequential): ...
-class Weighted(nn.CrossEntropyLoss): ...
-class Parts(nn.ModuleList): ...
-"""
-
-
-def test_networks_count_whoever_has_their_forward(tmp_path: Path) -> None:
-    (tmp_path / "base.py").write_text(INHERITED)
-    (tmp_path / "net.py").write_text("from base import Base\n\nclass Net(Base):\n    def __init__(self): ...\n")
-    kinds = {source.path: source.kind for source in folder_classes(tmp_path)}
-    assert kinds == {
-        "base.Base": "models",
-        "base.Chain": "models",
-        "base.Direct": "models",
-        "base.Weighted": "losses",
-        "net.Net": "models",
-    }

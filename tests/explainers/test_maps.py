@@ -11,7 +11,7 @@ from torch.autograd import gradcheck
 from kdlab.explainers.attention_rollout import AttentionRollout
 from kdlab.explainers.class_activation_map import ClassActivationMap
 from kdlab.explainers.grad_cam import GradCam
-from kdlab.models.transformer import EncoderBlock, Transformer
+from kdlab.models.transformer import Transformer, _EncoderBlock
 from kdlab.testing.explained import Attention, conv, dense
 
 
@@ -185,7 +185,7 @@ def test_rollout_finds_the_patch_that_attention_looks_at(shape: tuple[int, ...])
     # One patch is bright; keys are the tokens' brightness, so that every query looks there.
     model = Transformer(shape, 2, width=8, depth=1, heads=1).eval()
     block = model.blocks[0]
-    assert isinstance(block, EncoderBlock)
+    assert isinstance(block, _EncoderBlock)
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()
