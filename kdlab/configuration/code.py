@@ -44,7 +44,7 @@ def code_of(modules: Iterable[str], folders: Sequence[Path]) -> dict[str, str]:
         modules: full names of the modules in which the classes stand.
         folders: the experiment's and the working directory.
     """
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     waiting = list(modules)
     seen: set[str] = set()
     seen_packages: set[str] = set()
@@ -56,13 +56,13 @@ def code_of(modules: Iterable[str], folders: Sequence[Path]) -> dict[str, str]:
         file = own_file(name, folders)
         if file is not None:
             source = _source(name, file)
-            found[name] = source.digest
+            digests[name] = source.digest
             waiting += source.imports
         elif (package := _library(name, folders)) is not None and package not in seen_packages:
             seen_packages.add(package)
             version = version_of(package)
-            found |= {} if version is None else {package: version}
-    return dict(sorted(found.items()))
+            digests |= {} if version is None else {package: version}
+    return dict(sorted(digests.items()))
 
 
 def own_file(module: str, folders: Sequence[Path]) -> Path | None:
@@ -110,13 +110,12 @@ _LOADED: dict[str, tuple[ModuleSpec, _Source]] = {}
 def _source(name: str, file: Path) -> _Source:
     """The module as this process has it: a file that changed since it was first looked at is not what would run."""
     spec = getattr(sys.modules.get(name), "__spec__", None)
-    known = _LOADED.get(name)
-    if spec is not None and known is not None and known[0] is spec:
-        return known[1]
-    found = _parsed(file.read_bytes(), name, file.name)
+    loaded_from, source = _LOADED.get(name, (None, None))
+    if spec is None or source is None or loaded_from is not spec:
+        source = _parsed(file.read_bytes(), name, file.name)
     if spec is not None:
-        _LOADED[name] = (spec, found)
-    return found
+        _LOADED[name] = (spec, source)
+    return source
 
 
 @lru_cache(maxsize=256)

@@ -39,24 +39,24 @@ class Contents:
         return self._digests[path]
 
     def _of_folder(self, folder: Path) -> str:
-        found = hashlib.sha256()
+        sha256 = hashlib.sha256()
         for path in _below(folder):
             held = "folder" if path.is_dir() else self._of_file(path)
-            found.update(f"{path.relative_to(folder).as_posix()}\n{held}\n".encode())
-        return found.hexdigest()
+            sha256.update(f"{path.relative_to(folder).as_posix()}\n{held}\n".encode())
+        return sha256.hexdigest()
 
     def _of_file(self, file: Path) -> str:
         status = file.stat()
         if status.st_size < SMALL or self.memory is None:
             return _read(file)
         key, age = str(file), [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-        known = _remembered(self.memory).get(key)
-        if isinstance(known, list) and known[:-1] == age:
-            return str(known[-1])
-        found = _read(file)
+        remembered = _remembered(self.memory).get(key)
+        if isinstance(remembered, list) and remembered[:-1] == age:
+            return str(remembered[-1])
+        digest = _read(file)
         with contextlib.suppress(OSError), replacing(self.memory) as scratch:
-            scratch.write_text(json.dumps({**_remembered(self.memory), key: [*age, found]}), encoding="utf-8")
-        return found
+            scratch.write_text(json.dumps({**_remembered(self.memory), key: [*age, digest]}), encoding="utf-8")
+        return digest
 
 
 def _read(file: Path) -> str:
@@ -66,10 +66,10 @@ def _read(file: Path) -> str:
 
 def _remembered(memory: Path) -> dict[str, object]:
     try:
-        found = json.loads(memory.read_text(encoding="utf-8"))
+        digests = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return digests if isinstance(digests, dict) else {}
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -27,11 +27,11 @@ def a_class(document: Document, keys: Keys, value: Any) -> None:  # noqa: ANN401
         raise document.error(keys, f"expected {{class_path: …, init_args: {{…}}}}, got {value!r}")
 
 
-def known_keys(document: Document, keys: Keys, value: Mapping[str, Any], known: Iterable[str], what: str) -> None:
+def known_keys(document: Document, keys: Keys, value: Mapping[str, Any], possible: Iterable[str], what: str) -> None:
     """Refuse a key that nobody reads."""
     for key in value:
-        if key not in known:
+        if key not in possible:
             raise document.error(
                 (*keys, str(key)),
-                f"{what} has no key {str(key)!r}{suggestion(str(key), known)}; it has {listing(known)}",
+                f"{what} has no key {str(key)!r}{suggestion(str(key), possible)}; it has {listing(possible)}",
             )

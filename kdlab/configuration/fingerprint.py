@@ -56,14 +56,14 @@ class Fingerprints:
 
     def look(self) -> None:
         """Read all that is named now: what is built later from other files must not bear these fingerprints."""
-        self.data(known=True)
+        self.data(content_known=True)
         for stage in self._checked.outline.stages:
             self._of_stage(stage)
 
-    def read_by(self, stage: str, known: bool) -> str:
+    def read_by(self, stage: str, content_known: bool) -> str:
         """Digest of what is read to build and test a stage, but for what callbacks name, for they may write to it."""
         own = {name: part for name, part in self._of_stage(stage).items() if name not in ("callbacks", "trainer")}
-        return hash_of({"data": self.data(known), "evaluation": self.evaluation(), **own})
+        return hash_of({"data": self.data(content_known), "evaluation": self.evaluation(), **own})
 
     def stage(self, stage: str, **decided: Any) -> str:  # noqa: ANN401  JSON, as parts takes it
         """Twenty hex digits that change exactly when the stage's result may; the arguments are those of ``parts``."""
@@ -89,7 +89,7 @@ class Fingerprints:
             **({"cache": kept} if any(kept) else {}),
             "format": FORMAT,
             "seed": seed,
-            "data": {"content": data, **self.data(known=data is not None)},
+            "data": {"content": data, **self.data(content_known=data is not None)},
             **self._of_stage(stage),
             "needs": [needs[teacher] for teacher in config.teachers],
             "start": None if config.start is None else needs[config.start],
@@ -101,14 +101,14 @@ class Fingerprints:
         cache = self._checked.outline.stages[teacher].cache or {}
         return cache if "top_k" in cache or cache.get("dtype") == "float16" else None
 
-    def data(self, known: bool) -> dict[str, Any]:
+    def data(self, content_known: bool) -> dict[str, Any]:
         """The data module's settings and code.
 
         Where one of kdlab's own is known by its content, the files that it read are not looked at, and may move.
         """
         call = self._checked.data
         read = [name for name, node in call.arguments.items() if self._is_path(node)]
-        left_out = read if known and module_of(call).startswith("kdlab.data.") else []
+        left_out = read if content_known and module_of(call).startswith("kdlab.data.") else []
         return {"class": call.class_path, **self._look.arguments(call, left_out), "code": self._code([call])}
 
     def combination(self, stage: str) -> dict[str, Any] | None:
@@ -143,13 +143,13 @@ class Fingerprints:
         evaluation, name = self._checked.evaluation, self._checked.outline.stages[stage].monitor.removeprefix("val/")
         from kdlab.callbacks.measure import EXPLAINING
 
-        standard = {name: asked for name, asked in _standard().items() if name not in evaluation.left_out}
+        standard = {name: signals for name, signals in _standard().items() if name not in evaluation.left_out}
         named = name if name in evaluation.metrics or name in standard else name.rpartition("/")[0]
         metric, takes = evaluation.metrics.get(named), evaluation.takes.get(named, {})
         # A name that nobody logs asks for nothing; whoever builds the stage refuses it.
-        asked = standard.get(named, frozenset()) if metric is None else _asked(metric, takes)
-        compares = any(signal.startswith("teacher") for signal in asked)
-        return Judge(metric, takes, bool(asked & EXPLAINING), compares)
+        signals = standard.get(named, frozenset()) if metric is None else _asked(metric, takes)
+        compares = any(signal.startswith("teacher") for signal in signals)
+        return Judge(metric, takes, bool(signals & EXPLAINING), compares)
 
     def _of_stage(self, stage: str) -> dict[str, Any]:
         """What is the same for all seeds, looked at once."""

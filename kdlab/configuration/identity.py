@@ -68,14 +68,14 @@ class Look:
         """The arguments of a call, some of them left out."""
         file = own_file(module_of(call), self.folders)
         near = None if file is None else file.parent
-        given = {
+        values = {
             name: self.of(value, near)
             for name, value in call.arguments.items()
             if name not in left_out and as_json(value) is not Opaque.VALUE
         }
-        known = signature_of(call.target).parameters
-        further = [[name, value] for name, value in given.items() if name not in known]
-        return {"arguments": {name: v for name, v in given.items() if name in known}, "further": further}
+        parameters = signature_of(call.target).parameters
+        further = [[name, value] for name, value in values.items() if name not in parameters]
+        return {"arguments": {name: v for name, v in values.items() if name in parameters}, "further": further}
 
     def paths(self, text: str, near: Path | None = None) -> list[Path]:
         """Where this text leads to a file or folder."""
@@ -89,10 +89,10 @@ class Look:
         return [place for place in dict.fromkeys(places) if os.path.exists(place)]  # noqa: PTH110  never raises
 
     def _of_text(self, text: str, near: Path | None) -> Any:  # noqa: ANN401  any JSON
-        found = [path for path in self.paths(text, near) if self._counts(path)]
-        if not found:
+        paths = [path for path in self.paths(text, near) if self._counts(path)]
+        if not paths:
             return text
-        return {"path": self._shown(text), "content": sorted({self.contents.of(path) for path in found})}
+        return {"path": self._shown(text), "content": sorted({self.contents.of(path) for path in paths})}
 
     def _counts(self, path: Path) -> bool:
         """Whether what stands there decides anything: a folder that holds the project is no argument's own."""

@@ -10,14 +10,20 @@ from kdlab.configuration.sources import roots
 
 @lru_cache(maxsize=256)
 def version_of(package: str) -> str | None:
-    """The public version of the distribution that a top package comes from, as this process first found it.
+    """The public version of the distribution that a top package comes from, as this process first distribution it.
 
     A package without a distribution of its own place, as one that stands on ``PYTHONPATH`` or is installed for editing,
     has no version that would tell its states apart: a digest of its files stands for it. None is one that cannot be
     imported. What comes behind ``+`` says how a version was built, such as for which GPU, and is left out.
     """
     places = [place.resolve() for place in roots(package)]
-    versions = sorted({found.version.split("+")[0] for found in _distributions(package) if _brought(found, places)})
+    versions = sorted(
+        {
+            distribution.version.split("+")[0]
+            for distribution in _distributions(package)
+            if _brought(distribution, places)
+        }
+    )
     if versions:
         return " ".join(versions)
     return _content(places) if places else None
@@ -43,8 +49,8 @@ def _brought(distribution: metadata.Distribution, places: list[Path]) -> bool:
 
 
 def _content(places: list[Path]) -> str:
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for place in places:
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            found.update(f"{file.relative_to(place.parent).as_posix()}\n".encode() + file.read_bytes())
-    return f"files {found.hexdigest()}"
+            sha256.update(f"{file.relative_to(place.parent).as_posix()}\n".encode() + file.read_bytes())
+    return f"files {sha256.hexdigest()}"

@@ -51,7 +51,7 @@ def signature_of(target: Callable[..., Any]) -> Signature:
     may give some of them itself, so none of those is required, and their defaults are left to the constructor.
     """
     try:
-        found, is_open = _own(target, target)
+        parameters, is_open = _own(target, target)
     except ValueError:  # built in C, without a signature
         return Signature({}, True)
     if inspect.isclass(target) and is_open:
@@ -59,20 +59,20 @@ def signature_of(target: Callable[..., Any]) -> Signature:
             # Only constructors that are written in Python say what they take.
             if is_open and base is not object and isinstance(base.__dict__.get("__init__"), types.FunctionType):
                 further, is_open = _own(base.__dict__["__init__"], base, skip=1)
-                found = {**{name: replace(p, default=Opaque.VALUE) for name, p in further.items()}, **found}
-    return Signature(found, is_open)
+                parameters = {**{name: replace(p, default=Opaque.VALUE) for name, p in further.items()}, **parameters}
+    return Signature(parameters, is_open)
 
 
 def _own(target: Callable[..., Any], owner: Any, skip: int = 0) -> tuple[dict[str, Parameter], bool]:  # noqa: ANN401  class or function
     parameters = list(inspect.signature(target).parameters.values())[skip:]
-    found = {
+    by_name = {
         parameter.name: Parameter(
             parameter.name, _resolved(parameter.annotation, owner), _made_default(owner, parameter)
         )
         for parameter in parameters
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY)
     }
-    return found, any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return by_name, any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def _made_default(owner: Any, parameter: inspect.Parameter) -> Any:  # noqa: ANN401  any value

@@ -108,12 +108,12 @@ def outline(document: Document) -> Outline:
     )
 
 
-def check_stage_names(outlined: Outline, names: Iterable[str], asked: str) -> None:
+def check_stage_names(outlined: Outline, names: Iterable[str], option: str) -> None:
     """Refuse a stage name of the command line that the experiment does not have."""
     for name in names:
         if name not in outlined.stages:
             raise ConfigurationError(
-                f"{asked} {name}: {outlined.name} has no stage {name!r}{suggestion(name, outlined.stages)}; "
+                f"{option} {name}: {outlined.name} has no stage {name!r}{suggestion(name, outlined.stages)}; "
                 f"it has {listing(outlined.stages)}"
             )
 
@@ -170,20 +170,20 @@ def _stage(document: Document, name: str, stage: Any, names: Mapping[str, Any]) 
 
 def _teacher(document: Document, name: str, teacher: Any, names: Mapping[str, Any]) -> str | tuple[str, ...] | None:  # noqa: ANN401  any YAML
     keys: Keys = ("stages", name, "teacher")
-    wanted = teacher if isinstance(teacher, list) else [] if teacher is None else [teacher]
+    teachers = teacher if isinstance(teacher, list) else [] if teacher is None else [teacher]
     if teacher == []:
         raise document.error(keys, "the list of teachers is empty; name a stage, or leave teacher out")
-    for one in wanted:
-        if not isinstance(one, str):
-            raise document.error(keys, f"expected a stage's name, got {one!r}; the teacher is a stage of its own")
-        if one not in names:
-            others = [other for other in names if other != name]
+    for other in teachers:
+        if not isinstance(other, str):
+            raise document.error(keys, f"expected a stage's name, got {other!r}; the teacher is a stage of its own")
+        if other not in names:
+            possible = [stage for stage in names if stage != name]
             raise document.error(
-                keys, f"there is no stage {one!r}{suggestion(one, others)}; there is {listing(others)}"
+                keys, f"there is no stage {other!r}{suggestion(other, possible)}; there is {listing(possible)}"
             )
-    if len(set(wanted)) < len(wanted):
-        raise document.error(keys, f"a stage teaches twice in {wanted}; name each once")
-    return tuple(wanted) if isinstance(teacher, list) else teacher
+    if len(set(teachers)) < len(teachers):
+        raise document.error(keys, f"a stage teaches twice in {teachers}; name each once")
+    return tuple(teachers) if isinstance(teacher, list) else teacher
 
 
 def _combine(document: Document, keys: Keys, stage: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -230,10 +230,10 @@ def _weights(document: Document, keys: Keys, weights: Any) -> Path | None:  # no
     if Path(weights).suffix not in (".safetensors", ".ckpt", ".pt", ".pth"):
         raise document.error(keys, f"expected a .safetensors, .ckpt, .pt or .pth file, got {weights!r}")
     places = [document.path.parent / weights, Path(weights)]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
         raise document.error(keys, f"no file {weights!r}, looked for as {listing(map(str, dict.fromkeys(places)))}")
-    return found
+    return file
 
 
 def _ordered(document: Document, stages: dict[str, StageConfig]) -> dict[str, StageConfig]:

@@ -32,7 +32,7 @@ class Context:
         # Read before the data, which may take long, so that it is what this execution was started with.
         self._fingerprints = experiment.fingerprints(options.mlruns / "digests.json")
         self._fingerprints.look()
-        settings = {"resolved": experiment.resolved["data"], **self._fingerprints.data(known=True)}
+        settings = {"resolved": experiment.resolved["data"], **self._fingerprints.data(content_known=True)}
         self._data_settings = hash_of(settings)
         #: Teachers by fingerprint and by what their cache keeps; two trials may keep different parts of one.
         self._teachers: dict[str, Teacher] = {}

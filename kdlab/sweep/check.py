@@ -44,11 +44,11 @@ def _check_logged(sweep: Sweep, context: Context, what: str, of: Measured) -> No
     if of.metric.startswith("cost/"):
         return
     job, module = rehearsed_job(context, of.stage)
-    known = [f"val/{name}" for name in job.evaluate(module).measures]
-    if of.metric not in known:
+    logged = [f"val/{name}" for name in job.evaluate(module).measures]
+    if of.metric not in logged:
         raise ConfigurationError(
-            f"{sweep.path.name}: {what}: stage {of.stage!r} logs no {of.metric!r}{suggestion(of.metric, known)}; "
-            f"it logs {listing(known, 40)}"
+            f"{sweep.path.name}: {what}: stage {of.stage!r} logs no {of.metric!r}{suggestion(of.metric, logged)}; "
+            f"it logs {listing(logged, 40)}"
         )
 
 
@@ -60,5 +60,5 @@ def _check_corner(sweep: Sweep, before: Context, options: Options, values: Value
     try:
         rehearse_stages(Context(experiment, options, before), changed)
     except ConfigurationError as error:
-        told = ", ".join(f"{name}={value}" for name, value in values.items())
-        raise ConfigurationError(f"{sweep.path.name}: at {told}: {error}") from error
+        setting = ", ".join(f"{name}={value}" for name, value in values.items())
+        raise ConfigurationError(f"{sweep.path.name}: at {setting}: {error}") from error

@@ -61,9 +61,9 @@ class Sweep:
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages that are judged; a trial runs these and those that they need."""
-        wanted = {objective.of.stage for objective in self.objectives}
-        wanted |= {stage for constraint in self.constraints for stage in constraint.stages}
-        return tuple(stage for stage in self.experiment.stages if stage in wanted)
+        judged = {objective.of.stage for objective in self.objectives}
+        judged |= {stage for constraint in self.constraints for stage in constraint.stages}
+        return tuple(stage for stage in self.experiment.stages if stage in judged)
 
     @property
     def reported(self) -> Objective | None:
@@ -87,7 +87,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
     Raises:
         ConfigurationError: One line that names file, key and line, what was possible and what to do.
     """
-    document = load(found(path))
+    document = load(sweep_path(path))
     content = document.content
     known_keys(document, (), content, TOP, "a sweep")
     file = _experiment_file(document)
@@ -110,7 +110,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
     return _started(document, sweep)
 
 
-def found(path: Path) -> Path:
+def sweep_path(path: Path) -> Path:
     """The sweep file; an experiment's own name finds the one beside it.
 
     Raises:
@@ -126,12 +126,12 @@ def found(path: Path) -> Path:
 
 def _experiment_file(document: Document) -> Path:
     path = document.path
-    given = document.content.get("experiment", path.name.removesuffix(ENDING) + ".yaml")
-    if not isinstance(given, str):
-        raise document.error(("experiment",), f"expected an experiment's file, got {given!r}")
-    if not (path.parent / given).is_file():
-        raise document.error(("experiment",), f"there is no experiment {path.parent / given}; name one: experiment: …")
-    return path.parent / given
+    name = document.content.get("experiment", path.name.removesuffix(ENDING) + ".yaml")
+    if not isinstance(name, str):
+        raise document.error(("experiment",), f"expected an experiment's file, got {name!r}")
+    if not (path.parent / name).is_file():
+        raise document.error(("experiment",), f"there is no experiment {path.parent / name}; name one: experiment: …")
+    return path.parent / name
 
 
 def _fixed(document: Document) -> tuple[str, ...]:
@@ -216,11 +216,11 @@ def _started(document: Document, sweep: Sweep) -> Sweep:
         if entry.exists(own):
             inside, value = entry.value_of(sweep.experiment.value(entry.sets[0]))
             own |= {entry.name: value} if inside else {}
-    given = document.content.get("start") or []
-    if not isinstance(given, list) or not all(isinstance(values, Mapping) for values in given):
-        raise document.error(("start",), f"expected a list of values such as [{{alpha: 0.5}}], got {given!r}")
+    written = document.content.get("start") or []
+    if not isinstance(written, list) or not all(isinstance(values, Mapping) for values in written):
+        raise document.error(("start",), f"expected a list of values such as [{{alpha: 0.5}}], got {written!r}")
     entries = {entry.name: entry for entry in sweep.space.entries}
-    for position, values in enumerate(given):
+    for position, values in enumerate(written):
         for name, value in values.items():
             keys = ("start", str(position), str(name))
             if name not in entries:
@@ -230,5 +230,5 @@ def _started(document: Document, sweep: Sweep) -> Sweep:
                 )
             if not entries[name].takes(value):
                 raise document.error(keys, f"{value!r} lies outside of what is searched for {name}")
-    starts = [own, *(dict(values) for values in given)]
+    starts = [own, *(dict(values) for values in written)]
     return replace(sweep, start=tuple(starts))

@@ -28,44 +28,44 @@ def search_space(document: Document) -> Space:
     if not isinstance(written, Mapping) or not written:
         raise document.error(("search",), "a sweep searches something; name at least one entry with sets and a range")
     entries: dict[str, Entry] = {}
-    for name, given in written.items():
+    for name, entry in written.items():
         keys = ("search", str(name))
         if not NAME.fullmatch(str(name)):
             raise document.error(keys, f"{name!r} cannot name an entry; take letters, digits, -, _ and .")
-        if not isinstance(given, Mapping):
-            raise document.error(keys, f"expected a mapping such as {{sets: student.alpha, float: [0, 1]}}: {given!r}")
-        known_keys(document, keys, given, ENTRY, f"the entry {name!r}")
-        distribution, stands_for = _distribution(document, keys, given)
-        when = _when(document, (*keys, "when"), given.get("when") or {}, entries)
-        entries[str(name)] = Entry(str(name), _sets(document, keys, given), distribution, when, stands_for)
+        if not isinstance(entry, Mapping):
+            raise document.error(keys, f"expected a mapping such as {{sets: student.alpha, float: [0, 1]}}: {entry!r}")
+        known_keys(document, keys, entry, ENTRY, f"the entry {name!r}")
+        distribution, stands_for = _distribution(document, keys, entry)
+        when = _when(document, (*keys, "when"), entry.get("when") or {}, entries)
+        entries[str(name)] = Entry(str(name), _sets(document, keys, entry), distribution, when, stands_for)
     return Space(tuple(entries.values()))
 
 
-def _sets(document: Document, keys: Keys, given: Mapping[str, Any]) -> tuple[str, ...]:
-    sets = given.get("sets")
+def _sets(document: Document, keys: Keys, entry: Mapping[str, Any]) -> tuple[str, ...]:
+    sets = entry.get("sets")
     sets = [sets] if isinstance(sets, str) else sets
     if not isinstance(sets, list) or not sets or not all(isinstance(place, str) for place in sets):
         raise document.error(keys, "sets names one or several places of the experiment, such as student.temperature")
     return tuple(sets)
 
 
-def _distribution(document: Document, keys: Keys, given: Mapping[str, Any]) -> tuple[Distribution, dict[Scalar, Any]]:
-    kinds = [kind for kind in KINDS if kind in given]
+def _distribution(document: Document, keys: Keys, entry: Mapping[str, Any]) -> tuple[Distribution, dict[Scalar, Any]]:
+    kinds = [kind for kind in KINDS if kind in entry]
     if len(kinds) != 1:
         raise document.error(keys, f"an entry has exactly one of {listing(KINDS)}, found {listing(kinds)}")
     if kinds == ["choices"]:
         for key in ("log", "step"):
-            if key in given:
+            if key in entry:
                 raise document.error((*keys, key), f"choices have no {key}; leave it out")
-        return _choices(document, (*keys, "choices"), given["choices"])
-    return _range(document, keys, given, kinds[0]), {}
+        return _choices(document, (*keys, "choices"), entry["choices"])
+    return _range(document, keys, entry, kinds[0]), {}
 
 
-def _range(document: Document, keys: Keys, given: Mapping[str, Any], kind: str) -> Distribution:
+def _range(document: Document, keys: Keys, entry: Mapping[str, Any], kind: str) -> Distribution:
     place, whole = (*keys, kind), kind == "int"
-    ends, log, step = given[kind], given.get("log", False), given.get("step")
-    wanted = int if whole else (int, float)
-    if not isinstance(ends, list) or len(ends) != 2 or not all(_is_number(end, wanted) for end in ends):
+    ends, log, step = entry[kind], entry.get("log", False), entry.get("step")
+    kinds = int if whole else (int, float)
+    if not isinstance(ends, list) or len(ends) != 2 or not all(_is_number(end, kinds) for end in ends):
         raise document.error(place, f"expected [lowest, highest], two {'whole ' if whole else ''}numbers, got {ends!r}")
     low, high = ends
     if low > high:
@@ -74,7 +74,7 @@ def _range(document: Document, keys: Keys, given: Mapping[str, Any], kind: str) 
         raise document.error((*keys, "log"), f"expected true or false, got {log!r}")
     if log and low <= 0:
         raise document.error(place, f"a logarithmic range starts above 0, got {low}")
-    if step is not None and (not _is_number(step, wanted) or step <= 0 or log):
+    if step is not None and (not _is_number(step, kinds) or step <= 0 or log):
         reason = "log and step exclude each other" if log else f"expected a positive number, got {step!r}"
         raise document.error((*keys, "step"), reason)
     if whole:
@@ -113,18 +113,18 @@ def _when(
 ) -> dict[str, tuple[Scalar, ...]]:
     if not isinstance(when, Mapping):
         raise document.error(keys, f"expected {{entry: value}} or {{entry: [values]}}, got {when!r}")
-    found: dict[str, tuple[Scalar, ...]] = {}
-    for name, wanted in when.items():
+    conditions: dict[str, tuple[Scalar, ...]] = {}
+    for name, condition in when.items():
         place, entry = (*keys, str(name)), before.get(str(name))
         if entry is None:
             near = suggestion(str(name), before)
             raise document.error(place, f"no entry {name!r} stands above{near}; there is {listing(before)}")
-        values = tuple(wanted) if isinstance(wanted, list) else (wanted,)
+        values = tuple(condition) if isinstance(condition, list) else (condition,)
         for value in values:
             if not entry.takes(value):
                 raise document.error(place, f"{value!r} is no value of {name}; {_possible(entry)}")
-        found[str(name)] = values
-    return found
+        conditions[str(name)] = values
+    return conditions
 
 
 def _possible(entry: Entry) -> str:

@@ -35,7 +35,7 @@ class Entry:
 
     def exists(self, values: Mapping[str, Scalar]) -> bool:
         """Whether it is searched beside these values."""
-        return all(name in values and values[name] in wanted for name, wanted in self.when.items())
+        return all(name in values and values[name] in possible for name, possible in self.when.items())
 
     def suggest(self, trial: "Trial") -> Scalar:
         """The value that the sampler wants to see."""
@@ -104,14 +104,14 @@ class Space:
 
     def _around(self, fixed: Entry, value: Scalar) -> Values:
         """First values everywhere, but this one here, and what it takes for it to exist."""
-        wanted: dict[str, Sequence[Scalar]] = {fixed.name: [value]}
+        needed: dict[str, Sequence[Scalar]] = {fixed.name: [value]}
         for entry in reversed(self.entries):
-            if entry.name in wanted:
-                wanted = {**{name: list(values) for name, values in entry.when.items()}, **wanted}
+            if entry.name in needed:
+                needed = {**{name: list(values) for name, values in entry.when.items()}, **needed}
         values: Values = {}
         for entry in self.entries:
             if entry.exists(values):
-                values[entry.name] = wanted.get(entry.name, entry.ends())[0]
+                values[entry.name] = needed.get(entry.name, entry.ends())[0]
         return values
 
     @property
@@ -127,8 +127,10 @@ def _same(meant: Any, written: Any) -> bool:  # noqa: ANN401  any YAML
             return bool(meant.rpartition(".")[2] == str(written["class_path"]).rpartition(".")[2])
         if not isinstance(meant, Mapping) or "class_path" not in meant:
             return False
-        known = written.get("init_args") or {}
-        given = meant.get("init_args") or {}
+        arguments = written.get("init_args") or {}
+        meant_arguments = meant.get("init_args") or {}
         same_class = _same(meant["class_path"], written)
-        return same_class and all(name in known and _same(value, known[name]) for name, value in given.items())
+        return same_class and all(
+            name in arguments and _same(value, arguments[name]) for name, value in meant_arguments.items()
+        )
     return bool(meant == written)

@@ -9,7 +9,7 @@ import pytest
 from kdlab.configuration import experiment_check
 from kdlab.errors import ConfigurationError
 from kdlab.sweep.check import check_sweep
-from kdlab.sweep.definition import found, read_sweep
+from kdlab.sweep.definition import read_sweep, sweep_path
 from kdlab.sweep.places import place_of
 from kdlab.sweep.storage import open_storage
 from kdlab.workers.crew import arguments
@@ -137,10 +137,10 @@ def test_choices_may_stand_for_lists_under_short_names(tmp_path: Path) -> None:
 
 def test_an_experiments_name_finds_the_sweep_beside_it(tmp_path: Path) -> None:
     path = sweep_file(tmp_path)
-    assert found(tmp_path / "made_up.yaml") == path
+    assert sweep_path(tmp_path / "made_up.yaml") == path
     path.unlink()
     with pytest.raises(ConfigurationError, match=r"a sweep's file ends in \.sweep\.yaml"):
-        found(tmp_path / "made_up.yaml")
+        sweep_path(tmp_path / "made_up.yaml")
 
 
 @pytest.mark.parametrize(
