@@ -88,6 +88,13 @@ def test_numbers_may_be_read_as_categories_and_columns_left_out(file: Path) -> N
     assert data.feature_names == [f"size={text}" for text in sorted(str(row) for row in range(30))]
 
 
+def test_a_code_with_an_underscore_is_no_number(tmp_path: Path) -> None:
+    rows = [[["1_0", "2_0"][row % 2], row % 2] for row in range(30)]
+    data = Csv(str(write_csv(tmp_path / "t.csv", [["code", "label"], *rows])), target="label")
+    data.setup()
+    assert data.feature_names == ["code=1_0", "code=2_0"]
+
+
 def test_numeric_classes_are_sorted_as_numbers(tmp_path: Path) -> None:
     rows = [[row, [2, 10, 9][row % 3]] for row in range(30)]
     data = Csv(str(write_csv(tmp_path / "t.csv", [["x", "label"], *rows])), target="label")

@@ -101,6 +101,15 @@ def test_image_folder_scales_and_reads_grey(tmp_path: Path) -> None:
     assert data.shape == (1, 16, 16)
 
 
+def test_image_folder_takes_no_hidden_folder_for_a_class(tmp_path: Path) -> None:
+    write_image_folder(tmp_path, classes=4)
+    for split in ("train", "test"):
+        (tmp_path / split / ".cache").mkdir()
+    data = ImageFolder(str(tmp_path))
+    data.setup()
+    assert data.class_names == [f"class{number}" for number in range(4)]
+
+
 def test_image_folder_reads_images_whose_ending_is_in_capitals(tmp_path: Path) -> None:
     folder = write_image_folder(tmp_path)
     before = ImageFolder(str(folder)).content_hash()

@@ -38,6 +38,11 @@ def test_an_interval_stops_where_the_scale_does(column: Column, found: Estimate,
     assert column.estimate(found) == written
 
 
+def test_the_interval_of_a_difference_may_lie_below_zero() -> None:
+    assert ACCURACY.difference(Estimate(-0.1, 0.05, 3)) == "−15.0 to −5.0"
+    assert ACCURACY.difference(Estimate(-0.9, 0.2, 3)) == "−100.0 to −70.0"
+
+
 @pytest.mark.parametrize("column", BOUNDED, ids=lambda column: column.key)
 def test_no_interval_of_possible_values_leaves_the_scale(column: Column) -> None:
     steps = [column.ends[0] + (column.ends[1] - column.ends[0]) * part / 4 for part in range(5)]

@@ -8,7 +8,7 @@ import pytest
 from kdlab.report.columns import ACCURACY
 from kdlab.report.findings import findings
 from kdlab.report.summary import Summary, summarise
-from kdlab.report.tables import origin, settings
+from kdlab.report.tables import costs, origin, settings
 from kdlab.tracking.folders import read_execution
 from tests.stage_folders import begin_stage, complete_stage, write_execution
 
@@ -64,6 +64,16 @@ def test_the_baseline_is_the_stage_of_that_name_or_the_first_that_learns_alone(n
     baseline = summary(tmp_path).baseline
     assert baseline is not None
     assert baseline.name == ("baseline" if named else "alone")
+
+
+@pytest.mark.parametrize(("last", "said"), [((0, 0), "0"), ((0, 2), "0–2"), ((1, 1), "1")])
+def test_a_chosen_epoch_is_shown_also_where_it_is_the_first(last: tuple[int, int], said: str, tmp_path: Path) -> None:
+    folders = [begin_stage(tmp_path, "student", seed) for seed in (0, 1)]
+    for folder, epoch in zip(folders, last, strict=True):
+        complete_stage(folder, epochs=epoch + 1, files=False)
+    write_execution(tmp_path, folders)
+    head, (row,) = costs(summary(tmp_path))
+    assert dict(zip(head, row, strict=True))["Chosen epoch"] == said
 
 
 def test_a_setting_that_is_the_same_in_all_stages_is_not_listed(tmp_path: Path) -> None:

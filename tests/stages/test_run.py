@@ -74,11 +74,31 @@ def test_every_stage_leaves_its_weights_its_numbers_and_a_report(first: tuple[Pa
         assert one.folder.done is not None
         assert (one.folder.path / "model.safetensors").is_file()
         assert not one.folder.resume.exists()
+        assert list(one.folder.path.glob("best-*")) == []
         assert results(one)["test/accuracy"] > 0.3
         epochs = [line["epoch"] for line in logged(one.folder) if "val/accuracy" in line["metrics"]]
         assert epochs == [0, 1]
     assert outcome.report.html.is_file()
     assert outcome.link is not None
+
+
+def test_a_stage_says_how_many_steps_and_seconds_its_training_took(first: tuple[Path, Path, Outcome]) -> None:
+    _, _, outcome = first
+    batches = len(MadeUp(classes=3, batch_size=16).train_dataloader())
+    assert batches > 1
+    for one in outcome.nodes:
+        done, tested = one.folder.done, one.folder.test_results(one.evaluation)
+        assert done is not None
+        assert tested is not None
+        assert (done["epochs"], done["steps"]) == (2, 2 * batches)
+        assert tested["metrics"]["cost/training_seconds"] == done["seconds"] > done["evaluation_seconds"]
+
+
+def test_a_rehearsal_says_which_teachers_are_still_untrained(first: tuple[Path, Path, Outcome], tmp_path: Path) -> None:
+    path, mlruns, _ = first
+    for folder, hinted in ((tmp_path / "mlruns", ["student", "joint"]), (mlruns, [])):
+        lines = rehearse(read(path), Options(mlruns=folder, accelerator="cpu"))
+        assert [line.split(":")[0] for line in lines if "(with teacher still untrained)" in line] == hinted
 
 
 def test_the_joint_student_equals_the_distilled_one_bit_for_bit(first: tuple[Path, Path, Outcome]) -> None:
