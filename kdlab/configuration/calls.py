@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.document import Place
 from kdlab.errors import first_line
 
 #: What a constructor may raise when it refuses an argument; anything else is a defect and keeps its traceback.
@@ -33,8 +33,7 @@ class Call:
     target: Callable[..., Any]
     class_path: str
     arguments: dict[str, Value]
-    document: Document
-    keys: Keys
+    place: Place
     positional: int | None = None
     bare: bool = False
     asks: tuple[str, ...] = ()
@@ -56,7 +55,7 @@ class Call:
             return self.target(*first, **arguments, **replacements)
         except REFUSALS as error:
             name = self.class_path.rsplit(".", 1)[-1]
-            raise self.document.error(self.keys, f"{name} refuses its arguments: {first_line(error)}") from error
+            raise self.place.error(f"{name} refuses its arguments: {first_line(error)}") from error
 
     def plain(self) -> dict[str, Any]:
         """Class path and arguments as JSON; the arguments alone for a bare dataclass."""

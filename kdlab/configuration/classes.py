@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.document import Place
 from kdlab.configuration.sources import folder_classes, kind_of_path, locate, package_classes
 from kdlab.errors import first_line, listing, nearest, suggestion
 
@@ -15,34 +15,33 @@ from kdlab.errors import first_line, listing, nearest, suggestion
 IMPORT_ERRORS = (ImportError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, NameError, OSError)
 
 
-def full_path(name: Any, document: Document, keys: Keys) -> str:  # noqa: ANN401  what the file says
+def full_path(name: Any, place: Place) -> str:  # noqa: ANN401  what the file says
     """The full class path of a short name; a dotted path is returned as it is.
 
     Raises:
         ConfigurationError: If the name is no text, or the package has no class of this name.
     """
     if not isinstance(name, str) or not name:
-        raise document.error(keys, f"class_path must be the name of a class, got {name!r}")
+        raise place.error(f"class_path must be the name of a class, got {name!r}")
     if "." in name:
         return name
     paths = package_classes()
     if name in paths:
         return paths[name]
-    outside = [path for path, other in folder_classes(document.path.parent).items() if other == name]
+    outside = [path for path, other in folder_classes(place.document.path.parent).items() if other == name]
     if outside:
-        raise document.error(keys, f"{name!r} is not kdlab's own; write its full path {outside[0]!r}")
+        raise place.error(f"{name!r} is not kdlab's own; write its full path {outside[0]!r}")
     near = nearest(name, paths)
     kind = kind_of_path(paths[near[0]]) if near else None
     members = [other for other, path in paths.items() if kind_of_path(path) == kind]
-    raise document.error(
-        keys,
+    raise place.error(
         f"kdlab has no class {name!r}{suggestion(name, paths)}; "
         + (f"its {kind} are {listing(members)}; " if kind else "")
         + "`kdlab list` shows all, and a class outside it needs its full path",
     )
 
 
-def find(class_path: str, document: Document, keys: Keys) -> Callable[..., Any]:
+def find(class_path: str, place: Place) -> Callable[..., Any]:
     """Import the class or function at a full path.
 
     Raises:
@@ -50,31 +49,28 @@ def find(class_path: str, document: Document, keys: Keys) -> Callable[..., Any]:
     """
     module_name, _, name = class_path.rpartition(".")
     if not module_name or not all(part.isidentifier() for part in class_path.split(".")):
-        raise document.error(keys, f"{class_path!r} is no class path, such as package.module.Class")
+        raise place.error(f"{class_path!r} is no class path, such as package.module.Class")
     try:
         module: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise document.error(keys, _missing(class_path, error.name or "", document)) from error
+        raise place.error(_missing(class_path, error.name or "", place.document.path.parent)) from error
     except SyntaxError as error:
-        raise document.error(
-            keys, f"{class_path!r}: {error.filename}, line {error.lineno}: {error.msg}; mend the file"
+        raise place.error(
+            f"{class_path!r}: {error.filename}, line {error.lineno}: {error.msg}; mend the file"
         ) from error
     except IMPORT_ERRORS as error:
-        raise document.error(
-            keys, f"importing {module_name!r} fails: {type(error).__name__}: {first_line(error)}"
-        ) from error
+        raise place.error(f"importing {module_name!r} fails: {type(error).__name__}: {first_line(error)}") from error
     if not hasattr(module, name):
         classes = [key for key, value in vars(module).items() if inspect.isclass(value)]
         own = [key for key in classes if vars(module)[key].__module__ == module_name]
         where = getattr(module, "__file__", None) or "a folder without this file"
-        raise document.error(
-            keys,
+        raise place.error(
             f"module {module_name!r} ({where}) has no {name!r}{suggestion(name, classes)}; "
             f"it has {listing(own or classes)}",
         )
     target = getattr(module, name)
     if not callable(target):
-        raise document.error(keys, f"{class_path!r} is {type(target).__name__}, neither a class nor a function")
+        raise place.error(f"{class_path!r} is {type(target).__name__}, neither a class nor a function")
     return target  # type: ignore[no-any-return]  # getattr of a module is Any
 
 
@@ -92,26 +88,26 @@ def public_path(target: Callable[..., Any]) -> str:
 def add_to_path(folder: Path) -> None:
     """Let modules of the experiment's folder and of the working directory be imported, behind installed ones."""
     # Behind, so that a file called like an installed package cannot break what kdlab itself imports.
-    for place in (str(folder.resolve()), str(Path.cwd())):
-        if place not in sys.path:
-            sys.path.append(place)
+    for entry in (str(folder.resolve()), str(Path.cwd())):
+        if entry not in sys.path:
+            sys.path.append(entry)
 
 
-def _missing(class_path: str, missing: str, document: Document) -> str:
+def _missing(class_path: str, missing: str, folder: Path) -> str:
     module_name, _, name = class_path.rpartition(".")
     if module_name != missing and not module_name.startswith(f"{missing}."):
         return f"importing {module_name!r} needs the package {missing!r}, which is not installed"
-    folders = dict.fromkeys([document.path.parent, Path.cwd()])
+    folders = dict.fromkeys([folder, Path.cwd()])
     if module_name.split(".")[0] == "kdlab":
         paths = package_classes()
         near = [paths[name]] if name in paths else nearest(class_path, paths.values())
     else:
-        near = nearest(class_path, folder_classes(document.path.parent))
+        near = nearest(class_path, folder_classes(folder))
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     top = missing.split(".")[0]
     file = locate(top)
-    place = f" {top!r} is {file};" if file is not None and top != missing else ""
+    location = f" {top!r} is {file};" if file is not None and top != missing else ""
     return (
-        f"no module {missing!r} for {class_path!r}{hint};{place} own modules are looked for in "
+        f"no module {missing!r} for {class_path!r}{hint};{location} own modules are looked for in "
         f"{listing(str(folder) for folder in folders)} and among installed packages"
     )

@@ -41,19 +41,13 @@ class Document:
     content: dict[str, Any]
     places: dict[Keys, str] = field(default_factory=dict)
 
-    def error(self, keys: Keys, message: str) -> ConfigurationError:
-        """An error about what stands at these keys."""
-        nearest_keys = next((keys[:n] for n in range(len(keys), -1, -1) if keys[:n] in self.places), ())
-        return ConfigurationError(f"{self.places.get(nearest_keys, self.path)}: {short(keys)}: {message}")
+    def __truediv__(self, key: object) -> "Place":
+        return self.top / key
 
-    def at(self, keys: Keys) -> Any:  # noqa: ANN401  any YAML
-        """What stands at these keys; None where there is nothing."""
-        node: Any = self.content
-        for key in keys:
-            node = node.get(key)
-            if node is None:
-                return None
-        return node
+    @property
+    def top(self) -> "Place":
+        """The place that holds all others."""
+        return Place(self, ())
 
     def replaced(self, keys: Keys, value: Any, origin: str | None) -> "Document":  # noqa: ANN401  any YAML
         """A copy with this value at these keys; an ``origin`` says where it comes from, if not from the file."""
@@ -66,6 +60,37 @@ class Document:
             return Document(self.path, content, self.places)
         places = {other: place for other, place in self.places.items() if other[: len(keys)] != keys}
         return Document(self.path, content, {**places, keys: origin})
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in an experiment file, for errors about what stands there: ``document / "stages" / "student"``."""
+
+    document: Document
+    keys: Keys
+
+    def __truediv__(self, key: object) -> "Place":
+        return Place(self.document, (*self.keys, str(key)))
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401  any YAML
+        """What stands here; None where there is nothing."""
+        node: Any = self.document.content
+        for key in self.keys:
+            node = node[int(key)] if isinstance(node, list) else (node or {}).get(key)
+        return node
+
+    @property
+    def above(self) -> "Place":
+        """The place that holds this one."""
+        return Place(self.document, self.keys[:-1])
+
+    def error(self, message: str) -> ConfigurationError:
+        """An error in one line: file and line, the place's name, the message."""
+        above = (self.keys[:count] for count in range(len(self.keys), -1, -1))
+        lines = self.document.places
+        line = next((lines[keys] for keys in above if keys in lines), self.document.path)
+        return ConfigurationError(f"{line}: {short(self.keys)}: {message}")
 
 
 def short(keys: Keys) -> str:

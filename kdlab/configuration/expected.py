@@ -1,37 +1,47 @@
-"""What the form of an experiment file expects at a place; each refuses anything else in one line."""
+"""What the form of a file expects at a place; each function refuses anything else in one line."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.document import Place
 from kdlab.errors import listing, suggestion
 
 
-def count(document: Document, keys: Keys, value: Any, least: int) -> int:  # noqa: ANN401  any YAML
+def count(place: Place, value: Any, least: int) -> int:  # noqa: ANN401  any YAML
     """The value, if it is a whole number that is large enough."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise document.error(keys, f"expected a whole number of at least {least}, got {value!r}")
+        raise place.error(f"expected a whole number of at least {least}, got {value!r}")
     return value
 
 
-def mapping(document: Document, keys: Keys, value: Any) -> dict[str, Any]:  # noqa: ANN401  any YAML
-    """The value, if it is a mapping."""
-    if not isinstance(value, dict):
-        raise document.error(keys, f"expected a mapping, got {value!r}")
-    return value
+def optional_count(place: Place) -> int | None:
+    """A whole number of at least 1, or nothing."""
+    return None if place.value is None else count(place, place.value, 1)
 
 
-def a_class(document: Document, keys: Keys, value: Any) -> None:  # noqa: ANN401  any YAML
-    """Refuse what does not name a class."""
-    if not isinstance(value, dict) or "class_path" not in value:
-        raise document.error(keys, f"expected {{class_path: …, init_args: {{…}}}}, got {value!r}")
+def mapping(place: Place) -> dict[str, Any]:
+    """The mapping that stands here."""
+    if not isinstance(place.value, dict):
+        raise place.error(f"expected a mapping, got {place.value!r}")
+    return place.value
 
 
-def known_keys(document: Document, keys: Keys, value: Mapping[str, Any], possible: Iterable[str], what: str) -> None:
+def optional_mapping(place: Place) -> dict[str, Any]:
+    """The mapping that stands here; an empty one where there is nothing."""
+    return mapping(place) if place.value else {}
+
+
+def class_spec(place: Place) -> dict[str, Any]:
+    """The class path, with or without arguments, that stands here."""
+    if not isinstance(place.value, dict) or "class_path" not in place.value:
+        raise place.error(f"expected {{class_path: …, init_args: {{…}}}}, got {place.value!r}")
+    return place.value
+
+
+def check_keys(place: Place, keys: Iterable[Any], possible: Iterable[str], owner: str) -> None:
     """Refuse a key that nobody reads."""
-    for key in value:
+    for key in keys:
         if key not in possible:
-            raise document.error(
-                (*keys, str(key)),
-                f"{what} has no key {str(key)!r}{suggestion(str(key), possible)}; it has {listing(possible)}",
+            raise (place / key).error(
+                f"{owner} has no key {str(key)!r}{suggestion(str(key), possible)}; it has {listing(possible)}"
             )

@@ -61,10 +61,9 @@ def _check_left_out(document: Document, names: Sequence[str]) -> None:
 
     for name in names:
         if name not in STANDARD:
-            raise document.error(
-                ("evaluate", "metrics", name),
+            raise (document / "evaluate" / "metrics" / name).error(
                 f"no standard measure is called {name!r}{suggestion(name, STANDARD)}, so null cannot leave it out; "
-                f"there is {listing(STANDARD, len(STANDARD))}",
+                f"there is {listing(STANDARD, len(STANDARD))}"
             )
 
 

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from kdlab.configuration.calls import Call, Value, as_json
 from kdlab.configuration.classes import add_to_path, find, full_path
-from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.document import Document, Keys, Place
 from kdlab.configuration.form import ELSEWHERE, check_form
 from kdlab.configuration.overrides import Override, places_of
 from kdlab.configuration.signatures import Signature, signature_of
@@ -110,7 +110,7 @@ class CheckedExperiment:
         if part == ("data",):
             return replace(changed, data=check_data(document))
         if part == ("trainer",):
-            return replace(changed, trainer=check_trainer(document, part))
+            return replace(changed, trainer=check_trainer(document / "trainer"))
         if part == ("evaluate",):
             return replace(changed, evaluation=check_evaluation(document))
         if part[0] == "stages":
@@ -150,49 +150,45 @@ def check_experiment(document: Document) -> CheckedExperiment:
     outline = check_form(document)
     add_to_path(document.path.parent)
     data = check_data(document)
-    trainer = check_trainer(document, ("trainer",))
+    trainer = check_trainer(document / "trainer")
     stages = {name: check_stage(stage, document) for name, stage in outline.stages.items()}
     return CheckedExperiment(document, outline, data, trainer, check_evaluation(document), stages)
 
 
 def check_data(document: Document) -> Call:
     """The data module."""
-    return check_class(document.content["data"], [lightning.LightningDataModule], document, ("data",))
+    return check_class(document.content["data"], [lightning.LightningDataModule], document / "data")
 
 
 def check_stage(stage: StageConfig, document: Document) -> CheckedStage:
     """The classes of a stage, and its own arguments of the Trainer."""
-    keys = ("stages", stage.name)
-    module = _module(stage, document, (*keys, "module"))
+    place = document / "stages" / stage.name
+    module = _module(stage, place / "module")
     combine = stage.combine
     return CheckedStage(
-        combine=None if combine is None else check_class(combine, [nn.Module], document, (*keys, "combine")),
+        combine=None if combine is None else check_class(combine, [nn.Module], place / "combine"),
         callbacks=[
-            check_class(callback, [lightning.Callback], document, (*keys, "callbacks", str(position)))
+            check_class(callback, [lightning.Callback], place / "callbacks" / position)
             for position, callback in enumerate(stage.callbacks)
         ],
-        trainer=check_trainer(document, (*keys, "trainer")),
+        trainer=check_trainer(place / "trainer"),
         module=module,
     )
 
 
-def _module(stage: StageConfig, document: Document, keys: Keys) -> Call:
+def _module(stage: StageConfig, place: Place) -> Call:
     """A stage's LightningModule: its ``model`` is one of the arguments, its ``teacher`` is left to the runner."""
     if "teacher" in (stage.module.get("init_args") or {}):
-        raise document.error(
-            (*keys, "init_args", "teacher"), "the teacher is a stage; name it beside module, as teacher: NAME"
-        )
-    call = check_class(stage.module, [lightning.LightningModule], document, keys, leave_out=("teacher",))
+        raise (place / "init_args" / "teacher").error("the teacher is a stage; name it beside module, as teacher: NAME")
+    call = check_class(stage.module, [lightning.LightningModule], place, leave_out=("teacher",))
     name = call.class_path.rsplit(".", 1)[-1]
     if not isinstance(call.arguments.get("model"), Call):
-        raise document.error(keys, f"{name} has no argument 'model' with a network; a stage's module takes one")
+        raise place.error(f"{name} has no argument 'model' with a network; a stage's module takes one")
     teacher = signature_of(call.target).parameters.get("teacher")
     if stage.teachers and teacher is None:
-        raise document.error(
-            (*keys[:-1], "teacher"), f"{name} takes no teacher; leave the key out, or take Distilled or Joint"
-        )
+        raise (place.above / "teacher").error(f"{name} takes no teacher; leave the key out, or take Distilled or Joint")
     if not stage.teachers and teacher is not None and teacher.required:
-        raise document.error(keys[:-1], f"{name} needs a teacher; name a stage, as teacher: NAME")
+        raise place.above.error(f"{name} needs a teacher; name a stage, as teacher: NAME")
     return call
 
 
@@ -202,58 +198,57 @@ def trainer_parameters() -> dict[str, Any]:
     return {name: parameter for name, parameter in parameters.items() if name not in ELSEWHERE}
 
 
-def check_trainer(document: Document, keys: Keys) -> dict[str, Value]:
-    """The arguments for Lightning's Trainer that stand at these keys, checked against its own types."""
-    trainer, parameters = document.at(keys) or {}, trainer_parameters()
+def check_trainer(place: Place) -> dict[str, Value]:
+    """The arguments for Lightning's Trainer that stand at this place, checked against its own types."""
+    trainer, parameters = place.value or {}, trainer_parameters()
     for key in trainer:
         if key not in parameters:
-            raise document.error(
-                (*keys, str(key)),
+            raise (place / key).error(
                 f"Lightning's Trainer has no argument {str(key)!r}{suggestion(str(key), parameters)}; "
                 f"it has {listing(parameters, 40)}",
             )
     # Arguments that stand nowhere are left to the Trainer: which ones are given decides fingerprints.
     signature = Signature({name: parameters[name] for name in trainer}, False)
-    return check_arguments(signature, trainer, "Trainer", document, keys)
+    return check_arguments(signature, trainer, "Trainer", place)
 
 
 def check_evaluation(document: Document) -> Evaluation:
     """How every stage is scored, as the file says it."""
-    evaluate, keys = document.content.get("evaluate") or {}, ("evaluate",)
+    place = document / "evaluate"
+    evaluate = place.value or {}
     explainer = None
     if evaluate.get("explainer") is not None:
         factory = Callable[[nn.Module], Attribution]
-        _refuse_bare_captum(evaluate["explainer"], document, (*keys, "explainer"))
-        explainer = check_class(evaluate["explainer"], [factory], document, (*keys, "explainer"))
+        _refuse_bare_captum(evaluate["explainer"], place / "explainer")
+        explainer = check_class(evaluate["explainer"], [factory], place / "explainer")
     metrics: dict[str, Call] = {}
     takes: dict[str, dict[str, str]] = {}
     written_metrics = evaluate.get("metrics") or {}
     for name, written in written_metrics.items():
-        place = (*keys, "metrics", str(name))
+        metric_place = place / "metrics" / name
         if written is None:
             continue
         if not isinstance(written, Mapping) or "class_path" not in written:
-            raise document.error(
-                place, f"expected {{class_path: …, init_args: {{…}}}}, or null to leave one out, got {written!r}"
+            raise metric_place.error(
+                f"expected {{class_path: …, init_args: {{…}}}}, or null to leave one out, got {written!r}"
             )
-        renames = check(written.get("takes") or {}, dict[str, str], document, (*place, "takes"))
+        renames = check(written.get("takes") or {}, dict[str, str], metric_place / "takes")
         takes |= {name: renames} if renames else {}
         metrics[name] = check_class(
-            {key: value for key, value in written.items() if key != "takes"}, [Metric], document, place
+            {key: value for key, value in written.items() if key != "takes"}, [Metric], metric_place
         )
     left_out = tuple(str(name) for name, written in written_metrics.items() if written is None)
-    maps = check(evaluate.get("maps") or {}, dict[str, str], document, (*keys, "maps"))
+    maps = check(evaluate.get("maps") or {}, dict[str, str], place / "maps")
     return Evaluation(explainer, metrics, takes, left_out, maps)
 
 
-def _refuse_bare_captum(written: Written, document: Document, keys: Keys) -> None:
+def _refuse_bare_captum(written: Written, place: Place) -> None:
     """Classes of captum have another contract (modes, gradients, shapes), which the adapter keeps."""
     path = written.get("class_path") if isinstance(written, Mapping) else written
-    name = full_path(path, document, (*keys, "class_path"))
-    target = find(name, document, (*keys, "class_path"))
+    name = full_path(path, place / "class_path")
+    target = find(name, place / "class_path")
     if isinstance(target, type) and any(base.__module__.partition(".")[0] == "captum" for base in target.__mro__):
-        raise document.error(
-            (*keys, "class_path"),
+        raise (place / "class_path").error(
             f"{name} goes through the adapter: {{class_path: Captum, init_args: {{method: {name}}}}}, beside it "
             "layer: PATH where the method takes one, and arguments: {NAME: VALUE} for its own",
         )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdlab.configuration.classes import full_path
-from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.document import Document, Place
 from kdlab.configuration.structure import Outline, outline
 from kdlab.errors import nearest
 
@@ -43,35 +43,34 @@ def check_form(document: Document) -> Outline:
     """
     outlined = outline(document)
     content = document.content
-    _check_placement(content.get("trainer") or {}, document, ("trainer",))
-    for name, stage in content["stages"].items():
-        _check_placement(stage.get("trainer") or {}, document, ("stages", name, "trainer"))
+    _check_placement(document / "trainer")
+    for name in content["stages"]:
+        _check_placement(document / "stages" / name / "trainer")
         trainer = outlined.stages[name].trainer or {}
         if not {"max_epochs", "max_steps", "max_time"} & set(trainer):
             near = "".join(f" (is {key!r} meant to be max_epochs?)" for key in nearest("max_epochs", trainer))
-            raise document.error(
-                ("stages", name),
+            raise (document / "stages" / name).error(
                 f"nothing says how long {name!r} trains{near}; set max_epochs in trainer, at the top or in the stage",
             )
         if trainer.get("max_epochs") == -1 and trainer.get("max_steps", -1) == -1 and trainer.get("max_time") is None:
-            raise document.error(
-                ("stages", name, "trainer", "max_epochs"), f"-1 lets {name!r} train for ever; say how many epochs"
+            raise (document / "stages" / name / "trainer" / "max_epochs").error(
+                f"-1 lets {name!r} train for ever; say how many epochs"
             )
-    _check_names(content, document, ())
+    _check_names(content, document.top)
     return outlined
 
 
-def _check_placement(trainer: Mapping[str, Any], document: Document, keys: Keys) -> None:
-    """Refuse hardware, logging and what the runner sets; needs no import."""
-    for key in trainer:
+def _check_placement(place: Place) -> None:
+    """Refuse hardware, logging and what the runner sets."""
+    for key in place.value or {}:
         if key in ELSEWHERE:
-            raise document.error((*keys, key), f"{key!r} does not belong here: {ELSEWHERE[key]}")
+            raise (place / key).error(f"{key!r} does not belong here: {ELSEWHERE[key]}")
 
 
-def _check_names(node: Any, document: Document, keys: Keys) -> None:  # noqa: ANN401  any YAML
+def _check_names(node: Any, place: Place) -> None:  # noqa: ANN401  any YAML
     """Refuse short class names that kdlab does not have."""
     entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
     for key, value in entries:
         if key == "class_path":
-            full_path(value, document, (*keys, key))
-        _check_names(value, document, (*keys, str(key)))
+            full_path(value, place / key)
+        _check_names(value, place / key)

@@ -1,13 +1,13 @@
 """The form of an experiment file: its keys, its stages and who teaches whom, checked without importing torch."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from kdlab.configuration.document import Document, Keys
-from kdlab.configuration.expected import a_class, count, known_keys, mapping
+from kdlab.configuration.document import Document, Place
+from kdlab.configuration.expected import check_keys, class_spec, count, mapping, optional_count, optional_mapping
 from kdlab.errors import ConfigurationError, listing, suggestion
 
 TOP = ("name", "seeds", "data", "trainer", "evaluate", "stages", "quick")
@@ -81,31 +81,27 @@ def outline(document: Document) -> Outline:
         ConfigurationError: If a key is unknown, missing or of the wrong form, or stages teach each other in a circle.
     """
     content = document.content
-    known_keys(document, (), content, TOP, "an experiment")
+    check_keys(document.top, content, TOP, "an experiment")
     for key in ("data", "stages"):
         if key not in content:
-            raise document.error((), f"the experiment has no {key!r}; it needs data and stages")
-    a_class(document, ("data",), content["data"])
-    mapping(document, ("trainer",), content.get("trainer") or {})
-    evaluate = mapping(document, ("evaluate",), content.get("evaluate") or {})
-    known_keys(document, ("evaluate",), evaluate, EVALUATE, "evaluate")
-    for key in ("metrics", "maps"):
-        mapping(document, ("evaluate", key), evaluate.get(key) or {})
-    mapping(document, ("quick",), content.get("quick") or {})
-    stages = mapping(document, ("stages",), content["stages"])
+            raise document.top.error(f"the experiment has no {key!r}; it needs data and stages")
+    class_spec(document / "data")
+    optional_mapping(document / "trainer")
+    evaluate = document / "evaluate"
+    check_keys(evaluate, optional_mapping(evaluate), EVALUATE, "evaluate")
+    for place in (evaluate / "metrics", evaluate / "maps", document / "quick"):
+        optional_mapping(place)
+    stages = mapping(document / "stages")
     if not stages:
-        raise document.error(("stages",), "there is no stage; name at least one, with its module")
+        raise (document / "stages").error("there is no stage; name at least one, with its module")
     name = content.get("name", document.path.name.split(".")[0])
     if not isinstance(name, str) or not name.strip() or any(sign in name for sign in "/\\\n"):
-        raise document.error(("name",), f"expected a name without slashes, got {name!r}")
-    _check_length(document, ("name",), name)
-    return Outline(
-        name,
-        _seeds(document, content.get("seeds", [0])),
-        _ordered(document, {key: _stage(document, key, stage, stages) for key, stage in stages.items()}),
-        count(document, ("evaluate", "probe"), evaluate.get("probe", 32), 1),
-        None if evaluate.get("every") is None else count(document, ("evaluate", "every"), evaluate["every"], 1),
-    )
+        raise (document / "name").error(f"expected a name without slashes, got {name!r}")
+    _check_length(document / "name", name)
+    seeds = _seeds(document / "seeds", content.get("seeds", [0]))
+    ordered = _ordered(document / "stages", {stage: _stage(document, stage, stages) for stage in stages})
+    probe = count(evaluate / "probe", optional_mapping(evaluate).get("probe", 32), 1)
+    return Outline(name, seeds, ordered, probe, optional_count(evaluate / "every"))
 
 
 def check_stage_names(outlined: Outline, names: Iterable[str], option: str) -> None:
@@ -118,133 +114,117 @@ def check_stage_names(outlined: Outline, names: Iterable[str], option: str) -> N
             )
 
 
-def _check_length(document: Document, keys: Keys, name: str) -> None:
+def _check_length(place: Place, name: str) -> None:
     length = len(name.encode())
     if length > LONGEST:
-        raise document.error(keys, f"the name {name[:20]!r}… has {length} bytes, and files and MLflow take {LONGEST}")
+        raise place.error(f"the name {name[:20]!r}… has {length} bytes, and files and MLflow take {LONGEST}")
 
 
-def _stage(document: Document, name: str, stage: Any, names: Mapping[str, Any]) -> StageConfig:  # noqa: ANN401  any YAML
-    keys: Keys = ("stages", name)
+def _stage(document: Document, name: str, names: Collection[str]) -> StageConfig:
+    place = document / "stages" / name
     if not isinstance(name, str) or not NAME.fullmatch(name) or name in (*TOP, "seed"):
-        raise document.error(
-            keys, f"{name!r} cannot name a stage; take letters, digits, - and _, and none of {listing(TOP)}"
-        )
-    _check_length(document, keys, name)
-    known_keys(document, keys, mapping(document, keys, stage), STAGE, f"stage {name!r}")
+        raise place.error(f"{name!r} cannot name a stage; take letters, digits, - and _, and none of {listing(TOP)}")
+    _check_length(place, name)
+    stage = mapping(place)
+    check_keys(place, stage, STAGE, f"stage {name!r}")
     if "module" not in stage:
-        raise document.error(keys, f"stage {name!r} has no module, such as Supervised, Distilled or Joint")
-    a_class(document, (*keys, "module"), stage["module"])
+        raise place.error(f"stage {name!r} has no module, such as Supervised, Distilled or Joint")
     callbacks = stage.get("callbacks") or []
     if not isinstance(callbacks, list):
-        raise document.error((*keys, "callbacks"), f"expected a list of classes, got {callbacks!r}")
+        raise (place / "callbacks").error(f"expected a list of classes, got {callbacks!r}")
     vary = stage.get("vary")
     if vary not in (None, "seed"):
-        raise document.error((*keys, "vary"), f"expected seed or nothing, got {vary!r}")
+        raise (place / "vary").error(f"expected seed or nothing, got {vary!r}")
     monitor = stage.get("monitor", StageConfig.monitor)
     if not isinstance(monitor, str) or not monitor.startswith("val/"):
-        raise document.error(
-            (*keys, "monitor"),
-            f"expected a validation metric such as val/accuracy, got {monitor!r}; test is touched once",
+        raise (place / "monitor").error(
+            f"expected a validation metric such as val/accuracy, got {monitor!r}; test is touched once"
         )
-    labelled = stage.get("labelled")
-    trainer = {
-        **mapping(document, ("trainer",), document.content.get("trainer") or {}),
-        **mapping(document, (*keys, "trainer"), stage.get("trainer") or {}),
-    }
     return StageConfig(
-        name,
-        stage["module"],
-        _teacher(document, name, stage.get("teacher"), names),
-        None if labelled is None else count(document, (*keys, "labelled"), labelled, 1),
-        monitor,
-        _weights(document, (*keys, "weights"), stage.get("weights")),
-        vary,
-        trainer,
-        tuple(callbacks),
-        _combine(document, keys, stage),
-        _start(document, name, stage, names),
-        _cache(document, (*keys, "cache"), stage.get("cache")),
+        name=name,
+        module=class_spec(place / "module"),
+        trainer={**optional_mapping(document / "trainer"), **optional_mapping(place / "trainer")},
+        teacher=_teacher(place / "teacher", [other for other in names if other != name], names),
+        labelled=optional_count(place / "labelled"),
+        monitor=monitor,
+        weights=_weights(place / "weights"),
+        vary=vary,
+        callbacks=tuple(callbacks),
+        combine=_combine(place / "combine", stage.get("teacher")),
+        start=_start(place / "start", [other for other in names if other != name]),
+        cache=_cache(place / "cache"),
     )
 
 
-def _teacher(document: Document, name: str, teacher: Any, names: Mapping[str, Any]) -> str | tuple[str, ...] | None:  # noqa: ANN401  any YAML
-    keys: Keys = ("stages", name, "teacher")
+def _teacher(place: Place, others: Sequence[str], names: Collection[str]) -> str | tuple[str, ...] | None:
+    teacher = place.value
     teachers = teacher if isinstance(teacher, list) else [] if teacher is None else [teacher]
     if teacher == []:
-        raise document.error(keys, "the list of teachers is empty; name a stage, or leave teacher out")
-    for other in teachers:
-        if not isinstance(other, str):
-            raise document.error(keys, f"expected a stage's name, got {other!r}; the teacher is a stage of its own")
-        if other not in names:
-            possible = [stage for stage in names if stage != name]
-            raise document.error(
-                keys, f"there is no stage {other!r}{suggestion(other, possible)}; there is {listing(possible)}"
-            )
+        raise place.error("the list of teachers is empty; name a stage, or leave teacher out")
+    for stage in teachers:
+        if not isinstance(stage, str):
+            raise place.error(f"expected a stage's name, got {stage!r}; the teacher is a stage of its own")
+        if stage not in names:  # a stage that teaches itself is a circle, which is said as such
+            raise place.error(f"there is no stage {stage!r}{suggestion(stage, others)}; there is {listing(others)}")
     if len(set(teachers)) < len(teachers):
-        raise document.error(keys, f"a stage teaches twice in {teachers}; name each once")
+        raise place.error(f"a stage teaches twice in {teachers}; name each once")
     return tuple(teachers) if isinstance(teacher, list) else teacher
 
 
-def _combine(document: Document, keys: Keys, stage: Mapping[str, Any]) -> dict[str, Any] | None:
-    combine: dict[str, Any] | None = stage.get("combine")
-    if combine is None:
+def _combine(place: Place, teacher: Any) -> dict[str, Any] | None:  # noqa: ANN401  any YAML
+    if place.value is None:
         return None
-    if not isinstance(stage.get("teacher"), list):
-        raise document.error((*keys, "combine"), "combine makes one teacher of several; name them, as teacher: [a, b]")
-    a_class(document, (*keys, "combine"), combine)
-    return combine
+    if not isinstance(teacher, list):
+        raise place.error("combine makes one teacher of several; name them, as teacher: [a, b]")
+    return class_spec(place)
 
 
-def _start(document: Document, name: str, stage: Mapping[str, Any], names: Mapping[str, Any]) -> str | None:
-    start: str | None = stage.get("start")
-    if start is None:
-        return None
-    keys: Keys = ("stages", name, "start")
-    if start not in names or start == name:
-        others = [other for other in names if other != name]
-        raise document.error(
-            keys, f"there is no other stage {start!r}{suggestion(str(start), others)}; there is {listing(others)}"
+def _start(place: Place, others: Sequence[str]) -> str | None:
+    start: str | None = place.value
+    if start is not None and start not in others:
+        raise place.error(
+            f"there is no other stage {start!r}{suggestion(str(start), others)}; there is {listing(others)}"
         )
-    if stage.get("weights") is not None:
-        raise document.error(keys, "start and weights both say where the weights come from; drop one of them")
+    if start is not None and (place.above / "weights").value is not None:
+        raise place.error("start and weights both say where the weights come from; drop one of them")
     return start
 
 
-def _cache(document: Document, keys: Keys, cache: Any) -> dict[str, Any] | None:  # noqa: ANN401  any YAML
-    if cache is None:
+def _cache(place: Place) -> dict[str, Any] | None:
+    if place.value is None:
         return None
-    known_keys(document, keys, mapping(document, keys, cache), ("top_k", "dtype"), "cache")
-    if cache.get("top_k") is not None:
-        count(document, (*keys, "top_k"), cache["top_k"], 1)
+    cache = mapping(place)
+    check_keys(place, cache, ("top_k", "dtype"), "cache")
+    optional_count(place / "top_k")
     if cache.get("dtype") not in (None, "float16", "float32"):
-        raise document.error((*keys, "dtype"), f"expected float16 or float32, got {cache['dtype']!r}")
+        raise (place / "dtype").error(f"expected float16 or float32, got {cache['dtype']!r}")
     return {name: value for name, value in cache.items() if value is not None} or None
 
 
-def _weights(document: Document, keys: Keys, weights: Any) -> Path | None:  # noqa: ANN401  any YAML
+def _weights(place: Place) -> Path | None:
+    weights = place.value
     if weights is None:
         return None
     if not isinstance(weights, str):
-        raise document.error(keys, f"expected the path of a file, got {weights!r}")
+        raise place.error(f"expected the path of a file, got {weights!r}")
     if Path(weights).suffix not in (".safetensors", ".ckpt", ".pt", ".pth"):
-        raise document.error(keys, f"expected a .safetensors, .ckpt, .pt or .pth file, got {weights!r}")
-    places = [document.path.parent / weights, Path(weights)]
-    file = next((place for place in places if place.is_file()), None)
+        raise place.error(f"expected a .safetensors, .ckpt, .pt or .pth file, got {weights!r}")
+    paths = [place.document.path.parent / weights, Path(weights)]
+    file = next((path for path in paths if path.is_file()), None)
     if file is None:
-        raise document.error(keys, f"no file {weights!r}, looked for as {listing(map(str, dict.fromkeys(places)))}")
+        raise place.error(f"no file {weights!r}, looked for as {listing(map(str, dict.fromkeys(paths)))}")
     return file
 
 
-def _ordered(document: Document, stages: dict[str, StageConfig]) -> dict[str, StageConfig]:
+def _ordered(place: Place, stages: dict[str, StageConfig]) -> dict[str, StageConfig]:
     """The stages in the file's order, each behind those that it needs."""
     done: dict[str, StageConfig] = {}
 
     def visit(name: str, above: tuple[str, ...]) -> None:
         if name in above:
             circle = " -> ".join((*above[above.index(name) :], name))
-            raise document.error(
-                ("stages", above[-1], "teacher"), f"stages need each other in a circle: {circle}; one must go first"
+            raise (place / above[-1] / "teacher").error(
+                f"stages need each other in a circle: {circle}; one must go first"
             )
         if name not in done:
             for needed in stages[name].needed:
@@ -256,13 +236,13 @@ def _ordered(document: Document, stages: dict[str, StageConfig]) -> dict[str, St
     return done
 
 
-def _seeds(document: Document, seeds: Any) -> list[int]:  # noqa: ANN401  any YAML
+def _seeds(place: Place, seeds: Any) -> list[int]:  # noqa: ANN401  any YAML
     """A list of seeds; a single number is how many, counted from 0."""
     if isinstance(seeds, int) and not isinstance(seeds, bool):
-        seeds = list(range(count(document, ("seeds",), seeds, 1)))
+        seeds = list(range(count(place, seeds, 1)))
     if not isinstance(seeds, list) or not seeds:
-        raise document.error(("seeds",), f"expected a list of seeds such as [0, 1, 2], or how many, got {seeds!r}")
-    checked = [count(document, ("seeds",), seed, 0) for seed in seeds]
+        raise place.error(f"expected a list of seeds such as [0, 1, 2], or how many, got {seeds!r}")
+    checked = [count(place, seed, 0) for seed in seeds]
     if len(set(checked)) < len(checked):
-        raise document.error(("seeds",), f"a seed stands twice in {checked}; name each once")
+        raise place.error(f"a seed stands twice in {checked}; name each once")
     return checked

@@ -8,7 +8,7 @@ from typing import Any
 from kdlab.configuration import type_hints
 from kdlab.configuration.calls import NAMES, Call, Opaque, Value, as_json
 from kdlab.configuration.classes import find, full_path, public_path
-from kdlab.configuration.document import Document, Keys
+from kdlab.configuration.document import Place
 from kdlab.configuration.signatures import Parameter, Signature, signature_of
 from kdlab.configuration.type_hints import Hint
 from kdlab.errors import listing, suggestion
@@ -19,7 +19,7 @@ Written = Any
 SPEC = ("class_path", "init_args")
 
 
-def check(value: Written, hint: Hint, document: Document, keys: Keys) -> Value:
+def check(value: Written, hint: Hint, place: Place) -> Value:
     """The value as this type means it, a call for each class in it.
 
     Raises:
@@ -31,26 +31,24 @@ def check(value: Written, hint: Hint, document: Document, keys: Keys) -> Value:
     classes = [option for option in options if not type_hints.is_plain(option)]
     is_name = isinstance(value, str) and bool(classes) and not type_hints.takes_text(hint)
     if is_name or (isinstance(value, Mapping) and "class_path" in value and (classes or Any in options)):
-        return check_class(value, classes, document, keys)
+        return check_class(value, classes, place)
     for option in options:
         if inspect.isclass(option) and is_dataclass(option) and isinstance(value, Mapping):
-            return _call(option, value, document, keys, keys, bare=True)
+            return _call(option, value, place, place, bare=True)
         item = type_hints.item(option, value)
         if item is not None:
-            items = _items(value, item, document, keys)
+            items = _items(value, item, place)
             return tuple(items) if type_hints.origin_of(option) is tuple else items
     if Any in options and isinstance(value, Mapping | list):
-        return _items(value, Any, document, keys)
+        return _items(value, Any, place)
     try:
         return type_hints.converted(value, [option for option in options if type_hints.is_plain(option)])
     except TypeError as error:
         form = "" if not classes else "; a class is written {class_path: …, init_args: {…}}"
-        raise document.error(keys, f"expected {type_hints.described(hint)}, got {_shortened(value)}{form}") from error
+        raise place.error(f"expected {type_hints.described(hint)}, got {_shortened(value)}{form}") from error
 
 
-def check_class(
-    value: Written, types: Sequence[Hint], document: Document, keys: Keys, leave_out: Sequence[str] = ()
-) -> Call:
+def check_class(value: Written, types: Sequence[Hint], place: Place, leave_out: Sequence[str] = ()) -> Call:
     """A class path with its arguments, for a place that takes one of these types.
 
     Arguments in ``leave_out`` are given by whoever builds the object.
@@ -61,60 +59,56 @@ def check_class(
     spec: Mapping[str, Any] = {"class_path": value} if isinstance(value, str) else value
     for key in spec:
         if key not in SPEC:
-            raise document.error(
-                (*keys, str(key)),
+            raise (place / key).error(
                 f"unknown key {str(key)!r}{suggestion(str(key), SPEC)} beside class_path; arguments stand in init_args",
             )
-    class_path = full_path(spec["class_path"], document, (*keys, "class_path"))
-    target = find(class_path, document, (*keys, "class_path"))
+    class_path = full_path(spec["class_path"], place / "class_path")
+    target = find(class_path, place / "class_path")
     for option in types or [Any]:
         later = type_hints.positional(option) if type_hints.is_factory(option) else None
         if type_hints.makes(target, option if later is None else type_hints.result(option)):
             values = {} if spec.get("init_args") is None else spec["init_args"]
-            return _call(target, values, document, keys, (*keys, "init_args"), later, leave_out)
-    raise document.error((*keys, "class_path"), f"{class_path!r} is not {listing(map(type_hints.described, types))}")
+            return _call(target, values, place, place / "init_args", later, leave_out)
+    raise (place / "class_path").error(f"{class_path!r} is not {listing(map(type_hints.described, types))}")
 
 
-def check_arguments(
-    signature: Signature, values: Written, name: str, document: Document, keys: Keys
-) -> dict[str, Value]:
+def check_arguments(signature: Signature, values: Written, name: str, place: Place) -> dict[str, Value]:
     """The arguments of a call, defaults filled in; names that the data may hand to it need not be given.
 
     Raises:
         ConfigurationError: If one is unknown, missing or not of its type.
     """
     if not isinstance(values, Mapping):
-        raise document.error(keys, f"expected the arguments of {name} as a mapping, got {_shortened(values)}")
+        raise place.error(f"expected the arguments of {name} as a mapping, got {_shortened(values)}")
     parameters = signature.parameters
     for key in values:
         if key not in parameters and not signature.open:
             possible = f"it has {listing(parameters)}" if parameters else "it has none"
-            raise document.error(
-                (*keys, str(key)), f"{name} has no argument {str(key)!r}{suggestion(str(key), parameters)}; {possible}"
+            raise (place / key).error(
+                f"{name} has no argument {str(key)!r}{suggestion(str(key), parameters)}; {possible}"
             )
     arguments: dict[str, Value] = {}
     for parameter in parameters.values():
         if parameter.name in values:
             value, hint = values[parameter.name], parameter.type
             is_default = value is None and parameter.default is None
-            arguments[parameter.name] = None if is_default else check(value, hint, document, (*keys, parameter.name))
+            arguments[parameter.name] = None if is_default else check(value, hint, place / parameter.name)
         elif not parameter.required:
-            arguments[parameter.name] = _default(parameter, document, (*keys, parameter.name))
+            arguments[parameter.name] = _default(parameter, place / parameter.name)
         elif parameter.name not in NAMES:
             described = f"{parameter.name!r} ({type_hints.described(parameter.type)})"
-            raise document.error(keys, f"{name} needs {described}; it takes {listing(parameters)}")
+            raise place.error(f"{name} needs {described}; it takes {listing(parameters)}")
     for key, value in values.items():
         if key not in parameters:
-            arguments[key] = check(value, Any, document, (*keys, str(key)))
+            arguments[key] = check(value, Any, place / key)
     return {key: value for key, value in arguments.items() if value is not Opaque.VALUE}
 
 
 def _call(
     target: Callable[..., Any],
     values: Written,
-    document: Document,
-    keys: Keys,
-    arguments_keys: Keys,
+    place: Place,
+    arguments_place: Place,
     later: int | None = None,
     leave_out: Sequence[str] = (),
     bare: bool = False,
@@ -122,16 +116,16 @@ def _call(
     """A call of the target; its first arguments are given later where it is a factory."""
     signature = signature_of(target)
     arguments = check_arguments(
-        signature.without_first(later or 0).without(leave_out), values, target.__name__, document, arguments_keys
+        signature.without_first(later or 0).without(leave_out), values, target.__name__, arguments_place
     )
     asks = tuple(name for name in NAMES if name in signature.parameters and arguments.get(name) is None)
-    return Call(target, public_path(target), arguments, document, keys, later, bare, asks)
+    return Call(target, public_path(target), arguments, place, later, bare, asks)
 
 
-def _items(value: Written, item: Hint, document: Document, keys: Keys) -> dict[str, Value] | list[Value]:
+def _items(value: Written, item: Hint, place: Place) -> dict[str, Value] | list[Value]:
     if isinstance(value, Mapping):
-        return {key: check(entry, item, document, (*keys, str(key))) for key, entry in value.items()}
-    return [check(entry, item, document, (*keys, str(position))) for position, entry in enumerate(value)]
+        return {key: check(entry, item, place / key) for key, entry in value.items()}
+    return [check(entry, item, place / position) for position, entry in enumerate(value)]
 
 
 def _shortened(value: Written) -> str:
@@ -139,7 +133,7 @@ def _shortened(value: Written) -> str:
     return text if len(text) < 120 else f"{text[:117]}..."
 
 
-def _default(parameter: Parameter, document: Document, keys: Keys) -> Value:
+def _default(parameter: Parameter, place: Place) -> Value:
     """The default where it can be written in a file; ``Opaque`` leaves it to the constructor."""
     default = parameter.default
     options = type_hints.members(parameter.type)
@@ -148,7 +142,7 @@ def _default(parameter: Parameter, document: Document, keys: Keys) -> Value:
         target: Callable[..., Any] = default
         later = type_hints.positional(factory)
         if not any(other.required for other in signature_of(target).without_first(later).parameters.values()):
-            return _call(target, {}, document, keys, keys, later)
+            return _call(target, {}, place, place, later)
     if type(default) is int and float in options and int not in options:
         return float(default)  # as the same number is read from a file
     return Opaque.VALUE if as_json(default) is Opaque.VALUE else default

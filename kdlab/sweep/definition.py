@@ -9,7 +9,7 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution
 
 from kdlab.configuration.document import Document, load
-from kdlab.configuration.expected import count, known_keys
+from kdlab.configuration.expected import check_keys, count
 from kdlab.configuration.experiment import Experiment, read
 from kdlab.errors import ConfigurationError, listing, suggestion
 from kdlab.sweep.entries import search_space
@@ -89,7 +89,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
     """
     document = load(sweep_path(path))
     content = document.content
-    known_keys(document, (), content, TOP, "a sweep")
+    check_keys(document.top, content, TOP, "a sweep")
     file = _experiment_file(document)
     space = search_space(document)
     written = read(file, (), quick)
@@ -101,7 +101,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
     sweep = Sweep(
         document.path, document.path.name.removesuffix(ENDING), file, base, experiment, space, aims, bounds,
         sampler(document, len(aims), space.conditional), pruner(document, len(aims), 0), (),
-        count(document, ("trials",), content.get("trials", 40), 1), quick,
+        count(document / "trials", content.get("trials", 40), 1), quick,
     )  # fmt: skip
     epochs = int(experiment.trainer_arguments(sweep.stages[-1]).get("max_epochs") or 0)
     sweep = replace(sweep, space=_classes_first(sweep), pruner=pruner(document, len(aims), epochs))
@@ -128,16 +128,16 @@ def _experiment_file(document: Document) -> Path:
     path = document.path
     name = document.content.get("experiment", path.name.removesuffix(ENDING) + ".yaml")
     if not isinstance(name, str):
-        raise document.error(("experiment",), f"expected an experiment's file, got {name!r}")
+        raise (document / "experiment").error(f"expected an experiment's file, got {name!r}")
     if not (path.parent / name).is_file():
-        raise document.error(("experiment",), f"there is no experiment {path.parent / name}; name one: experiment: …")
+        raise (document / "experiment").error(f"there is no experiment {path.parent / name}; name one: experiment: …")
     return path.parent / name
 
 
 def _fixed(document: Document) -> tuple[str, ...]:
     fixed = document.content.get("fixed") or {}
     if not isinstance(fixed, Mapping):
-        raise document.error(("fixed",), f"expected overrides such as {{trainer.max_epochs: 20}}, got {fixed!r}")
+        raise (document / "fixed").error(f"expected overrides such as {{trainer.max_epochs: 20}}, got {fixed!r}")
     return tuple(f"{name}={json.dumps(value)}" for name, value in fixed.items())
 
 
@@ -147,9 +147,9 @@ def _seeds(document: Document, experiment: Experiment) -> list[int]:
     if isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds):
         return seeds
     if isinstance(seeds, list) or type(seeds) is not int or seeds < 1:
-        raise document.error(("seeds",), f"expected how many seeds a trial is averaged over, or a list, got {seeds!r}")
+        raise (document / "seeds").error(f"expected how many seeds a trial is averaged over, or a list, got {seeds!r}")
     if seeds > len(experiment.seeds):
-        raise document.error(("seeds",), f"the experiment has {len(experiment.seeds)} seeds, {seeds} are asked for")
+        raise (document / "seeds").error(f"the experiment has {len(experiment.seeds)} seeds, {seeds} are asked for")
     return experiment.seeds[:seeds]
 
 
@@ -172,11 +172,10 @@ def _check_pruner(document: Document, sweep: Sweep) -> None:
     if "pruner" not in document.content or document.content["pruner"] is None:
         return
     if len(sweep.objectives) > 1:
-        raise document.error(("pruner",), "pruning compares one number, but there are several objectives; drop one key")
+        raise (document / "pruner").error("pruning compares one number, but there are several objectives; drop one key")
     if sweep.reported is None:
         first = sweep.objectives[0].of
-        raise document.error(
-            ("pruner",),
+        raise (document / "pruner").error(
             f"{first.stage} {first.metric} is not measured each epoch of the last stage {sweep.stages[-1]!r}; "
             "drop the pruner",
         )
@@ -186,16 +185,16 @@ def _check_places(document: Document, sweep: Sweep) -> None:
     """Refuse places that do not exist and values that do not fit, by overriding the experiment with every end."""
     taken: dict[str, str] = {}
     for entry in sweep.space.entries:
-        for place in entry.sets:
-            if place in taken and not entry.when:
-                raise document.error(("search", entry.name), f"{place} is set by {taken[place]} already; keep one")
-            taken[place] = entry.name
+        for name in entry.sets:
+            if name in taken and not entry.when:
+                raise (document / "search" / entry.name).error(f"{name} is set by {taken[name]} already; keep one")
+            taken[name] = entry.name
     for values in sweep.space.corners():
         try:
             sweep.of(values)
         except ConfigurationError as error:
             name = _culprit(sweep, values)
-            raise document.error(("search", name), f"at {name}={values[name]}: {error}") from error
+            raise (document / "search" / name).error(f"at {name}={values[name]}: {error}") from error
 
 
 def _culprit(sweep: Sweep, values: Values) -> str:
@@ -218,17 +217,16 @@ def _started(document: Document, sweep: Sweep) -> Sweep:
             own |= {entry.name: value} if inside else {}
     written = document.content.get("start") or []
     if not isinstance(written, list) or not all(isinstance(values, Mapping) for values in written):
-        raise document.error(("start",), f"expected a list of values such as [{{alpha: 0.5}}], got {written!r}")
+        raise (document / "start").error(f"expected a list of values such as [{{alpha: 0.5}}], got {written!r}")
     entries = {entry.name: entry for entry in sweep.space.entries}
     for position, values in enumerate(written):
         for name, value in values.items():
-            keys = ("start", str(position), str(name))
+            place = document / "start" / position / name
             if name not in entries:
-                raise document.error(
-                    keys,
+                raise place.error(
                     f"nothing called {name!r} is searched{suggestion(str(name), entries)}; there is {listing(entries)}",
                 )
             if not entries[name].takes(value):
-                raise document.error(keys, f"{value!r} lies outside of what is searched for {name}")
+                raise place.error(f"{value!r} lies outside of what is searched for {name}")
     starts = [own, *(dict(values) for values in written)]
     return replace(sweep, start=tuple(starts))

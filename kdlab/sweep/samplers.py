@@ -73,17 +73,17 @@ def _made(document: Document, key: str, package: str, base: type[Any]) -> Made:
     written = document.content[key]
     spec = {"class_path": written} if isinstance(written, str) else written
     if not isinstance(spec, Mapping) or not isinstance(spec.get("class_path"), str):
-        raise document.error((key,), f"expected {{class_path: …, init_args: {{…}}}}, got {written!r}")
+        raise (document / key).error(f"expected {{class_path: …, init_args: {{…}}}}, got {written!r}")
     name = spec["class_path"]
     if "." not in name:
         members = vars(optuna.samplers if key == "sampler" else optuna.pruners)
         there = [other for other, kind in members.items() if inspect.isclass(kind) and issubclass(kind, base)]
         if name not in there:
-            raise document.error(
-                (key,), f"Optuna has no {key} {name!r}{suggestion(name, there)}; it has {listing(there)}"
+            raise (document / key).error(
+                f"Optuna has no {key} {name!r}{suggestion(name, there)}; it has {listing(there)}"
             )
         spec = {**spec, "class_path": f"{package}.{name}"}
-    call: Call = check_class(spec, [base], document, (key,))
+    call: Call = check_class(spec, [base], document / key)
     call.build()  # a refused argument is an error of the file
     arguments = {name: built(call.arguments[name]) for name in spec.get("init_args") or {}}
     return Made(call.target, arguments)  # type: ignore[arg-type]  # a class, by check_class

@@ -52,8 +52,13 @@ def test_a_place_is_the_line_of_the_nearest_key(tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
     path.write_text("a:\n  b: 1\n  c:\n    - x\n    - {d: 2}\n")
     document = load(path)
-    assert ":5: a.c.1.d: wrong" in str(document.error(("a", "c", "1", "d"), "wrong"))
-    assert ":2: a.b.unknown: wrong" in str(document.error(("a", "b", "unknown"), "wrong"))
+    assert ":5: a.c.1.d: wrong" in str((document / "a" / "c" / 1 / "d").error("wrong"))
+    assert ((document / "a" / "b").value, (document / "a" / "c" / 1 / "d").value, (document / "x").value) == (
+        1,
+        2,
+        None,
+    )
+    assert ":2: a.b.unknown: wrong" in str((document / "a" / "b" / "unknown").error("wrong"))
 
 
 def test_the_place_of_a_replaced_value_is_where_it_came_from(tmp_path: Path) -> None:
@@ -61,7 +66,7 @@ def test_the_place_of_a_replaced_value_is_where_it_came_from(tmp_path: Path) -> 
     path.write_text("a:\n  b: {c: 1}\n")
     document = load(path)
     changed = document.replaced(("a", "b"), {"c": 2}, "--set a.b")
-    assert str(changed.error(("a", "b", "c"), "wrong")) == "--set a.b: a.b.c: wrong"
+    assert str((changed / "a" / "b" / "c").error("wrong")) == "--set a.b: a.b.c: wrong"
     assert document.content == {"a": {"b": {"c": 1}}}
 
 

@@ -17,6 +17,7 @@ from kdlab.errors import ConfigurationError
 
 HERE = __name__
 DOCUMENT = Document(Path("some.yaml"), {})
+TOP = DOCUMENT.top
 
 
 class Colour(Enum):
@@ -74,7 +75,7 @@ def make_linear(inputs: int, outputs: int = 2) -> nn.Linear:
 
 def refused(value: object, hint: object) -> str:
     with pytest.raises(ConfigurationError) as error:
-        check(value, hint, DOCUMENT, ("a", "b"))
+        check(value, hint, TOP / "a" / "b")
     text = str(error.value)
     assert "\n" not in text
     assert text.startswith("some.yaml: a.b")
@@ -101,7 +102,7 @@ def spec(name: str, **arguments: object) -> dict[str, object]:
     ],
 )
 def test_plain_values_become_what_the_type_says(value: object, hint: object, result: object) -> None:
-    assert built(check(value, hint, DOCUMENT, ())) == result
+    assert built(check(value, hint, TOP)) == result
 
 
 @pytest.mark.parametrize(
@@ -126,38 +127,38 @@ def test_what_is_not_of_its_type_is_refused(value: object, hint: object, said: s
 
 
 def test_a_class_is_built_with_its_arguments_and_defaults_are_filled_in() -> None:
-    node = check(spec("torch.nn.Linear", in_features=2, out_features=3), nn.Module, DOCUMENT, ())
+    node = check(spec("torch.nn.Linear", in_features=2, out_features=3), nn.Module, TOP)
     assert isinstance(node.build(), nn.Linear)
     assert node.plain()["init_args"]["bias"] is True
 
 
 def test_a_function_stands_for_what_it_returns() -> None:
-    node = check(spec("make_linear", inputs=4), nn.Module, DOCUMENT, ())
+    node = check(spec("make_linear", inputs=4), nn.Module, TOP)
     assert node.build().in_features == 4
     assert "'json.dumps' is not Module" in refused(spec("json.dumps"), nn.Module)
 
 
 def test_a_class_has_one_name_however_it_is_written() -> None:
-    long = check(spec("torch.nn.modules.linear.Linear", in_features=1, out_features=1), nn.Module, DOCUMENT, ())
+    long = check(spec("torch.nn.modules.linear.Linear", in_features=1, out_features=1), nn.Module, TOP)
     assert long.plain()["class_path"] == "torch.nn.Linear"
 
 
 def test_arguments_go_through_kwargs_to_the_base() -> None:
-    node = check(spec("Derived", width=2, depth=3), Base, DOCUMENT, ())
+    node = check(spec("Derived", width=2, depth=3), Base, TOP)
     derived = node.build()
     assert (derived.width, derived.depth, derived.label) == (2, 3, "a")
-    assert check(spec("Named", width=2), Base, DOCUMENT, ()).build().label == "b"
+    assert check(spec("Named", width=2), Base, TOP).build().label == "b"
     assert "Derived has no argument 'widht' (did you mean 'width'?); it has width, label, depth" in refused(
         spec("Derived", widht=2), Base
     )
     assert "expected int, got 'x'" in refused(spec("Derived", width="x"), Base)
     with pytest.raises(ConfigurationError, match="Derived refuses its arguments"):
-        check(spec("Derived"), Base, DOCUMENT, ()).build()
+        check(spec("Derived"), Base, TOP).build()
 
 
 def test_factories_take_the_first_argument_later_and_build_anew_each_time() -> None:
     optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-    node = check(spec("torch.optim.SGD", lr=0.5), optimizer, DOCUMENT, ())
+    node = check(spec("torch.optim.SGD", lr=0.5), optimizer, TOP)
     weights = [nn.Parameter(torch.zeros(1))]
     first, second = node.build()(weights), node.build()(weights)
     assert isinstance(first, torch.optim.SGD)
@@ -169,19 +170,19 @@ def test_factories_take_the_first_argument_later_and_build_anew_each_time() -> N
 def test_a_protocol_is_met_by_method_names_alone() -> None:
     hint = Callable[[nn.Module], Explains]
     model = nn.Linear(1, 1)
-    gradient = check(spec("Gradient", steps=5), hint, DOCUMENT, ()).build()(model)
+    gradient = check(spec("Gradient", steps=5), hint, TOP).build()(model)
     assert gradient.model is model
     assert gradient.steps == 5
     assert "is not a class that makes Explains" in refused(spec("Base", width=1), hint)
 
 
 def test_a_class_name_alone_is_enough_without_arguments() -> None:
-    assert isinstance(check("torch.nn.ReLU", nn.Module, DOCUMENT, ()).build(), nn.ReLU)
+    assert isinstance(check("torch.nn.ReLU", nn.Module, TOP).build(), nn.ReLU)
 
 
 def test_a_dataclass_needs_no_class_path() -> None:
     value = {"soft": {"loss": spec("torch.nn.MSELoss"), "explainer": spec("Gradient")}}
-    node = check(value, dict[str, Part] | None, DOCUMENT, ("a", "b"))
+    node = check(value, dict[str, Part] | None, TOP / "a" / "b")
     part = built(node)["soft"]
     assert isinstance(part, Part)
     assert isinstance(part.loss, nn.MSELoss)
@@ -194,9 +195,9 @@ def test_a_dataclass_needs_no_class_path() -> None:
 
 
 def test_classes_in_lists_and_in_untyped_arguments_are_built() -> None:
-    layers = built(check([spec("torch.nn.ReLU"), spec("torch.nn.Tanh")], list[nn.Module], DOCUMENT, ()))
+    layers = built(check([spec("torch.nn.ReLU"), spec("torch.nn.Tanh")], list[nn.Module], TOP))
     assert [type(layer) for layer in layers] == [nn.ReLU, nn.Tanh]
-    gradient = check(spec("Gradient", model=spec("torch.nn.ReLU")), Any, DOCUMENT, ()).build()
+    gradient = check(spec("Gradient", model=spec("torch.nn.ReLU")), Any, TOP).build()
     assert isinstance(gradient.model, nn.ReLU)
 
 
@@ -210,7 +211,7 @@ def test_keys_beside_class_path_are_refused() -> None:
 
 
 def test_a_constructors_refusal_is_one_line_with_its_place() -> None:
-    node = check_class(spec("Strict", positive=-1), [nn.Module], DOCUMENT, ("a", "b"))
+    node = check_class(spec("Strict", positive=-1), [nn.Module], TOP / "a" / "b")
     with pytest.raises(ConfigurationError) as error:
         node.build()
     assert str(error.value) == "some.yaml: a.b: Strict refuses its arguments: positive must be positive, got -1"
@@ -250,5 +251,5 @@ def test_defaults_without_a_written_form_are_left_to_the_constructor() -> None:
     def function(size: int = 1, part: nn.Module = nn.ReLU()) -> nn.Module:
         return part
 
-    call = Call(function, "x", {}, DOCUMENT, ())
+    call = Call(function, "x", {}, TOP)
     assert isinstance(call.build(), nn.ReLU)

@@ -71,6 +71,6 @@ def test_refuses_wrong_sizes() -> None:
 def test_is_chosen_by_class_path_in_yaml() -> None:
     augment = {"class_path": "ShiftFlip", "init_args": {"shift": 2}}
     chosen = {"class_path": "Digits", "init_args": {"augment": augment}}
-    data = check_class(chosen, [DataModule], Document(Path("some.yaml"), {}), ("data",)).build()
+    data = check_class(chosen, [DataModule], Document(Path("some.yaml"), {}) / "data").build()
     assert isinstance(data.augment, ShiftFlip)
     assert data.augment.shift == 2
