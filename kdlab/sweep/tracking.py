@@ -170,6 +170,7 @@ def tell(store: Store, folder: Path, record: Record) -> str:
         log_metrics(store, run, metrics_of({cleaned(name): value}, record["said"].get(name, (value, ended))[1], 0))
     if record["description"]:
         store.client.set_tag(run, "mlflow.note.content", record["description"][:7900])
+    store.discard_uploads(run)
     for file in map(Path, record["files"]):
         if file.exists():
             store.client.log_artifact(run, str(file))

@@ -50,6 +50,16 @@ def dies(sweep: SweepRun) -> None:
     Path(sweep._alive.lock_file).touch()
 
 
+def test_what_a_killed_launcher_left_of_a_file_goes_when_the_sweep_is_closed(store: Store) -> None:
+    sweep = begun(store, "half-sent")
+    kept = store.mlruns / "artifacts" / "made_up_sweeps" / str(sweep.id) / "artifacts"
+    kept.mkdir(parents=True)
+    (kept / ".artifact.uploading.1kz6y1ej").write_text("half")
+    (kept / "page.html").write_text("whole")
+    sweep.close("FINISHED", {})
+    assert [path.name for path in kept.iterdir()] == ["page.html"]
+
+
 def test_the_run_of_a_dead_launcher_is_closed_as_killed(store: Store) -> None:
     sweep = begun(store, "dead")
     close_abandoned(store.mlruns)
