@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.distributions import IntDistribution
 
 from kdlab.configuration import experiment_check
 from kdlab.errors import ConfigurationError
@@ -16,11 +17,13 @@ from kdlab.workers.crew import arguments
 from tests.sweep.sweeps import ACCURACY, AGREEMENT, content, opened, sweep_file
 
 ALPHA = {"sets": "student.alpha", "float": [0.1, 2.0]}
+MEASURED = {"stage": "student", "metric": "val/accuracy"}
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"serch": {}}, "a sweep has no key 'serch' (did you mean 'search'?)"),
     ({"search": {}}, "a sweep searches something"),
     ({"search": {"a": {**ALPHA, "sets": "student.alhpa"}}}, "search.a: at a=0.1: --set student.alhpa=0.1"),
+    ({"search": {"a": {**ALPHA, "sets": "student.alhpa"}, "b": ALPHA}}, "search.a: at a=0.1"),
     ({"search": {"a": {**ALPHA, "sets": []}}}, "sets names one or several places"),
     ({"search": {"a": {**ALPHA, "float": [2, 1]}}}, "the range is empty: 2 is above 1"),
     ({"search": {"a": {**ALPHA, "float": [0, 1], "log": True}}}, "a logarithmic range starts above 0"),
@@ -83,6 +86,10 @@ def test_the_experiment_is_checked_whole_once_and_values_where_they_land(
             {"constraints": {"c": {"stage": "teacher", "metric": "val/fidelity/agreemnt", "at_least": 0.5}}},
             "constraint 'c': stage 'teacher' logs no",
         ),
+        (
+            {"constraints": {"c": {**MEASURED, "at_least": {"stage": "teacher", "metric": "val/acuracy"}}}},
+            "constraint 'c': stage 'teacher' logs no 'val/acuracy'",
+        ),
     ],
 )  # fmt: skip
 def test_what_only_a_batch_can_tell_is_said_before_any_trial(
@@ -126,6 +133,12 @@ def test_a_class_is_set_before_its_arguments_and_conditional_entries_follow_it(t
     other = sweep.of({"loss": "LogitMSE", "alpha": 0.5})
     assert str(other.parameters("student")["student.distill.soft.loss"]) == "LogitMSE"
     assert sweep.of({"loss": "SoftTargets", "temperature": 3.0}).value("student.temperature") == 3.0
+
+
+def test_whole_numbers_are_searched_in_their_steps(tmp_path: Path) -> None:
+    search = {"epochs": {"sets": "student.trainer.max_epochs", "int": [2, 6], "step": 2}}
+    (entry,) = opened(tmp_path, search=search)[0].space.entries
+    assert entry.distribution == IntDistribution(2, 6, step=2)
 
 
 def test_choices_may_stand_for_lists_under_short_names(tmp_path: Path) -> None:
