@@ -30,8 +30,8 @@ from kdlab.records.stage_folder import StageFolder
 from kdlab.report.statistics import Estimate, compare, estimate
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
-from kdlab.sweep.places import place_of
 from kdlab.sweep.study import STAGES, load
+from kdlab.sweep.study_place import place_of
 
 SWEEP = Path("experiments/digits.sweep.yaml")
 

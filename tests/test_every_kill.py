@@ -21,8 +21,8 @@ from kdlab.stages.options import Options
 from kdlab.stages.run import run
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import read_sweep
-from kdlab.sweep.places import place_of
 from kdlab.sweep.study import join
+from kdlab.sweep.study_place import place_of
 from kdlab.sweep.tracking import SweepRun
 from kdlab.sweep.trial import Trials, options_for, sweep_name
 from kdlab.sweep.worker import Target, work

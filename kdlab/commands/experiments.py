@@ -8,7 +8,7 @@ import yaml
 
 from kdlab.commands.plans import lines, remark_on_data
 from kdlab.configuration.experiment import Experiment, read, read_outline
-from kdlab.configuration.structure import check_stage_names
+from kdlab.configuration.outline import check_stage_names
 from kdlab.stages.options import Options
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from kdlab.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from kdlab.sweep.definition import Sweep
-    from kdlab.sweep.places import StudyPlace
+    from kdlab.sweep.study_place import StudyPlace
     from kdlab.workers.crew import Starter
 
 
@@ -32,7 +32,7 @@ def local(asked: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "It
 @contextmanager
 def ray(asked: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
     """Workers on a Ray cluster."""
-    from kdlab.sweep.places import check_storage
+    from kdlab.sweep.study_place import check_storage
     from kdlab.workers.ray_joining import joined
 
     if asked.per_gpu != 1:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from kdlab.stages.options import Options
     from kdlab.sweep.definition import Sweep
-    from kdlab.sweep.places import StudyPlace
+    from kdlab.sweep.study_place import StudyPlace
     from kdlab.sweep.tracking import SweepRun
     from kdlab.workers.crew import Starter
 
@@ -66,7 +66,7 @@ def _launch(
     starter: "Starter",
     parent: str | None,
 ) -> None:
-    from kdlab.sweep.showing import SweepProgress
+    from kdlab.sweep.progress import SweepProgress
     from kdlab.sweep.study import good
     from kdlab.workers.crew import Crew, arguments
 
@@ -172,7 +172,7 @@ def report(asked: argparse.Namespace) -> None:
 def opened(asked: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
     """The sweep that a command names, where its study is, and the choices for its trials."""
     from kdlab.sweep.definition import read_sweep
-    from kdlab.sweep.places import place_of
+    from kdlab.sweep.study_place import place_of
     from kdlab.sweep.trial import options_for
 
     found = read_sweep(asked.file, asked.set, asked.quick)
@@ -207,8 +207,8 @@ def dashboard(asked: argparse.Namespace) -> None:
 
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise ConfigurationError("the dashboard needs a package: pip install 'kdlab[dashboard]'")
-    from kdlab.sweep.places import place_of
     from kdlab.sweep.storage import open_storage
+    from kdlab.sweep.study_place import place_of
 
     place = place_of(asked.study or asked.file.name.split(".")[0], asked.storage, asked.mlruns)
     open_storage(place)

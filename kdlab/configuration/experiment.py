@@ -11,8 +11,8 @@ from kdlab.configuration.contents import Contents
 from kdlab.configuration.document import Document, load
 from kdlab.configuration.fingerprint import Fingerprints
 from kdlab.configuration.form import check_form
+from kdlab.configuration.outline import Outline, StageConfig
 from kdlab.configuration.parameters import flattened
-from kdlab.configuration.structure import Outline, StageConfig
 from kdlab.errors import ConfigurationError, listing, suggestion
 
 if TYPE_CHECKING:

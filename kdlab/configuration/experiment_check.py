@@ -13,9 +13,9 @@ from kdlab.configuration.calls import Call, Value, as_json
 from kdlab.configuration.classes import add_to_path, find, full_path
 from kdlab.configuration.document import Document, Keys, Place
 from kdlab.configuration.form import ELSEWHERE, check_form
+from kdlab.configuration.outline import Outline, StageConfig
 from kdlab.configuration.overrides import Override, places_of
 from kdlab.configuration.signatures import Signature, signature_of
-from kdlab.configuration.structure import Outline, StageConfig
 from kdlab.configuration.type_check import Written, check, check_arguments, check_class
 from kdlab.errors import listing, suggestion
 from kdlab.explainers.base import Attribution

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdlab.configuration.calls import Call, Value, as_json
 from kdlab.configuration.code import code_of, hash_of
 from kdlab.configuration.contents import Contents
-from kdlab.configuration.identity import Look, module_of, modules_of
+from kdlab.configuration.digested_values import ValueDigests, module_of, modules_of
 from kdlab.signals.vocabulary import Asked
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ class Fingerprints:
 
     def __init__(self, checked: "CheckedExperiment", contents: Contents) -> None:
         self._checked = checked
-        self._look = Look(Path.cwd(), checked.document.path.parent.resolve(), contents)
+        self._values = ValueDigests(Path.cwd(), checked.document.path.parent.resolve(), contents)
         self._kept: dict[str, dict[str, Any]] = {}
 
     def afresh(self) -> "Fingerprints":
         """The same of the files as they are now."""
-        return Fingerprints(self._checked, self._look.contents.afresh())
+        return Fingerprints(self._checked, self._values.contents.afresh())
 
     def look(self) -> None:
         """Read all that is named now: what is built later from other files must not bear these fingerprints."""
@@ -109,12 +109,12 @@ class Fingerprints:
         call = self._checked.data
         read = [name for name, node in call.arguments.items() if self._is_path(node)]
         left_out = read if content_known and module_of(call).startswith("kdlab.data.") else []
-        return {"class": call.class_path, **self._look.arguments(call, left_out), "code": self._code([call])}
+        return {"class": call.class_path, **self._values.arguments(call, left_out), "code": self._code([call])}
 
     def combination(self, stage: str) -> dict[str, Any] | None:
         """What makes one teacher of several for a stage; None where it does not say."""
         node = self._checked.stages[stage].combine
-        return None if node is None else {"combine": self._look.of(node), "code": self._code([node])}
+        return None if node is None else {"combine": self._values.of(node), "code": self._code([node])}
 
     def evaluation(self) -> str:
         """Twenty hex digits that change when what is computed at test does; no stage enters, and no data.
@@ -128,8 +128,8 @@ class Fingerprints:
         return hash_of(
             {
                 "format": FORMAT,
-                "explainer": None if evaluation.explainer is None else self._look.of(evaluation.explainer),
-                "metrics": {name: self._look.of(node) for name, node in evaluation.metrics.items()},
+                "explainer": None if evaluation.explainer is None else self._values.of(evaluation.explainer),
+                "metrics": {name: self._values.of(node) for name, node in evaluation.metrics.items()},
                 "takes": evaluation.takes,
                 "left_out": sorted(evaluation.left_out),
                 "probe": self._checked.outline.probe,
@@ -156,17 +156,17 @@ class Fingerprints:
         if stage not in self._kept:
             checked, config = self._checked, self._checked.outline.stages[stage]
             classes, trainer = checked.stages[stage], checked.trainer_of(stage)
-            written = Look(self._look.here, self._look.folder, self._look.contents, through=False)
+            shallow = ValueDigests(self._values.here, self._values.folder, self._values.contents, through=False)
             weights = config.weights
             self._kept[stage] = {
-                "module": self._look.of(classes.module),
+                "module": self._values.of(classes.module),
                 "combine": self.combination(stage),
                 "labelled": config.labelled,
                 "monitor": config.monitor,
                 "judge": self._of_judge(self.judge(stage)),
-                "weights": None if weights is None else self._look.contents.of(weights),
-                "callbacks": [written.of(callback) for callback in classes.callbacks],
-                "trainer": {name: written.of(node) for name, node in trainer.items()},
+                "weights": None if weights is None else self._values.contents.of(weights),
+                "callbacks": [shallow.of(callback) for callback in classes.callbacks],
+                "trainer": {name: shallow.of(node) for name, node in trainer.items()},
                 "code": self._code([classes.module, *classes.callbacks, *trainer.values()]),
             }
         return self._kept[stage]
@@ -177,19 +177,19 @@ class Fingerprints:
         explainer = evaluation.explainer if judge.explains else None
         nodes += [] if explainer is None else [explainer]
         return {
-            "metric": None if judge.metric is None else self._look.of(judge.metric),
+            "metric": None if judge.metric is None else self._values.of(judge.metric),
             "takes": dict(judge.takes),
-            "explainer": None if explainer is None else self._look.of(explainer),
+            "explainer": None if explainer is None else self._values.of(explainer),
             "probe": self._checked.outline.probe if judge.explains else None,
             "code": self._code(nodes),
         }
 
     def _is_path(self, value: Value) -> bool:
         text = as_json(value)
-        return isinstance(text, str) and bool(self._look.paths(text))
+        return isinstance(text, str) and bool(self._values.paths(text))
 
     def _code(self, nodes: Iterable[Value]) -> dict[str, str]:
-        return code_of((name for node in nodes for name in modules_of(node)), self._look.folders)
+        return code_of((name for node in nodes for name in modules_of(node)), self._values.folders)
 
 
 def _asked(metric: Call, takes: Mapping[str, str]) -> frozenset[str]:

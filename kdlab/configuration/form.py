@@ -5,7 +5,7 @@ from typing import Any
 
 from kdlab.configuration.classes import full_path
 from kdlab.configuration.document import Document, Place
-from kdlab.configuration.structure import Outline, outline
+from kdlab.configuration.outline import Outline, outline
 from kdlab.errors import nearest
 
 _HARDWARE = "hardware is no part of an experiment's result; give it with --devices and --accelerator (make: DEVICES=…)"

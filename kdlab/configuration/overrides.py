@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdlab.configuration.document import LEVELS, Document, Keys, parse_value, short
-from kdlab.configuration.structure import TOP, Outline
+from kdlab.configuration.outline import TOP, Outline
 from kdlab.errors import ConfigurationError, listing, nearest
 
-#: The five that everybody turns, as a name behind a stage's; ``*`` stands for any one level.
-ALIASES: dict[str, Keys] = {
-    "alpha": ("module", "init_args", "alpha"),
-    "beta": ("module", "init_args", "beta"),
-    "temperature": ("module", "init_args", "distill", "*", "loss", "init_args", "temperature"),
-    "task_weight": ("module", "init_args", "task_weight"),
-    "explain_weight": ("module", "init_args", "explain_weight"),
-}
+#: What everybody turns, as it stands behind a stage's name.
+EVERYDAY = ("alpha", "beta", "temperature", "task_weight", "explain_weight")
+#: Where a stage's temperature is, if one term alone has such a loss.
+TEMPERATURE = ("module", "init_args", "distill", "*", "loss", "init_args", "temperature")
 
 
 @dataclass(frozen=True)
@@ -51,17 +47,17 @@ class Override:
         return keys, {"class_path": self.value} if is_class and isinstance(self.value, str) else self.value
 
     def keys(self, places: Mapping[Keys, Any]) -> Keys:
-        """The one place that the name means: by alias, else exactly, else as a part of a longer path.
+        """The one place that the name means: a temperature, else exactly, else as a part of a longer path.
 
         Raises:
             ConfigurationError: If it means none or several.
         """
         tokens = self.tokens
         starting = [keys for keys in places if _without(keys, ("stages",))[:1] == tokens[:1]]
-        if len(tokens) == 2 and tokens[1] in ALIASES:
-            by_alias = [keys for keys in starting if keys[0] == "stages" and _matches(keys[2:], ALIASES[tokens[1]])]
-            if len(by_alias) == 1:
-                return by_alias[0]
+        temperatures = [keys for keys in starting if _is_temperature(keys)]
+        aliases = {f"{tokens[0]}.temperature": temperatures[0]} if len(temperatures) == 1 else {}
+        if self.name in aliases:
+            return aliases[self.name]
         written = _without(tokens, LEVELS)
         fitting = [keys for keys in starting if keys[-1] == tokens[-1] and _is_part(tokens, keys)]
         exact = [keys for keys in fitting if _without(keys, LEVELS) == written]
@@ -74,7 +70,7 @@ class Override:
             raise ConfigurationError(f"{self.origin}: {self.name!r} means several: {several}; write one of them")
         names = {short(keys): keys for keys in starting if keys[-1] not in LEVELS}
         near = [name for name, keys in names.items() if keys[-1] == tokens[-1]]
-        near = near or _alike(self.name, [*_aliased(tokens[0], starting), *names])
+        near = near or _alike(self.name, [*aliases, *names])
         hint = f"did you mean {' or '.join(near[:3])}?" if near else f"there is {listing(names)}"
         raise ConfigurationError(f"{self.origin}: {self.name!r} names nothing in this experiment; {hint}")
 
@@ -111,18 +107,12 @@ def check_first(override: Override, outlined: Outline) -> None:
         raise ConfigurationError(f"{override.origin}: start with a stage's name; there is {listing(outlined.stages)}")
     if first not in starts:
         near = [".".join((name, *override.tokens[1:])) for name in nearest(first, starts)]
-        if first in ALIASES and len(override.tokens) == 1:
+        if first in EVERYDAY and len(override.tokens) == 1:
             near = [f"{name}.{first}" for name in outlined.stages]
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise ConfigurationError(
             f"{override.origin}: {first!r} is neither a stage nor a top-level key{hint}; there is {listing(starts)}"
         )
-
-
-def _aliased(stage: str, starting: Sequence[Keys]) -> list[str]:
-    """The short names that mean one place of a stage."""
-    counts = {alias: sum(_matches(keys[2:], pattern) for keys in starting) for alias, pattern in ALIASES.items()}
-    return [f"{stage}.{alias}" for alias, count in counts.items() if count == 1]
 
 
 def _alike(name: str, names: Sequence[str]) -> list[str]:
@@ -157,5 +147,7 @@ def _is_part(tokens: Keys, keys: Keys) -> bool:
     return all(token in rest for token in tokens)
 
 
-def _matches(keys: Keys, pattern: Keys) -> bool:
-    return len(keys) == len(pattern) and all(part in ("*", key) for key, part in zip(keys, pattern, strict=True))
+def _is_temperature(keys: Keys) -> bool:
+    """Whether a term's loss has its temperature here."""
+    own = keys[2:]
+    return len(own) == len(TEMPERATURE) and all(part in ("*", key) for key, part in zip(own, TEMPERATURE, strict=True))

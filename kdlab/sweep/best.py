@@ -14,9 +14,9 @@ from kdlab.stages.options import Options
 from kdlab.stages.run import Outcome, run
 from kdlab.sweep.definition import ENDING, Sweep
 from kdlab.sweep.numbers import number
-from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.ranking import front, ranked
 from kdlab.sweep.space import Values
+from kdlab.sweep.study_place import StudyPlace
 
 
 def values_of(trial: FrozenTrial) -> Values:

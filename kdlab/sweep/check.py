@@ -6,8 +6,8 @@ from kdlab.errors import ConfigurationError, listing, suggestion
 from kdlab.stages.context import Context
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse_stages, rehearsed_job
+from kdlab.sweep.criteria import Measured
 from kdlab.sweep.definition import Sweep
-from kdlab.sweep.measured import Measured
 from kdlab.sweep.space import Values
 
 
@@ -24,14 +24,14 @@ def check_sweep(sweep: Sweep, options: Options) -> dict[str, str]:
     nodes = context.plan()
     stages = list(dict.fromkeys(node.stage for node in nodes))
     rehearse_stages(context, stages)
-    for kind, name, of in _wanted(sweep):
-        _check_logged(sweep, context, f"{kind} {name!r}", of)
+    for kind, name, quantity in _quantities(sweep):
+        _check_logged(sweep, context, f"{kind} {name!r}", quantity)
     for values in sweep.space.corners():
         _check_corner(sweep, context, options, values, stages)
     return {f"{node.stage} {node.seed}": node.fingerprint for node in nodes}
 
 
-def _wanted(sweep: Sweep) -> Iterator[tuple[str, str, Measured]]:
+def _quantities(sweep: Sweep) -> Iterator[tuple[str, str, Measured]]:
     for objective in sweep.objectives:
         yield "objective", objective.name, objective.of
     for constraint in sweep.constraints:
@@ -40,15 +40,15 @@ def _wanted(sweep: Sweep) -> Iterator[tuple[str, str, Measured]]:
             yield "constraint", constraint.name, constraint.bound
 
 
-def _check_logged(sweep: Sweep, context: Context, what: str, of: Measured) -> None:
-    if of.metric.startswith("cost/"):
+def _check_logged(sweep: Sweep, context: Context, what: str, quantity: Measured) -> None:
+    if quantity.metric.startswith("cost/"):
         return
-    job, module = rehearsed_job(context, of.stage)
+    job, module = rehearsed_job(context, quantity.stage)
     logged = [f"val/{name}" for name in job.evaluate(module).measures]
-    if of.metric not in logged:
+    if quantity.metric not in logged:
         raise ConfigurationError(
-            f"{sweep.path.name}: {what}: stage {of.stage!r} logs no {of.metric!r}{suggestion(of.metric, logged)}; "
-            f"it logs {listing(logged, 40)}"
+            f"{sweep.path.name}: {what}: stage {quantity.stage!r} logs no {quantity.metric!r}"
+            f"{suggestion(quantity.metric, logged)}; it logs {listing(logged, 40)}"
         )
 
 

@@ -9,12 +9,11 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution
 
 from kdlab.configuration.document import Document, load
-from kdlab.configuration.expected import check_keys, count
 from kdlab.configuration.experiment import Experiment, read
+from kdlab.configuration.form_checks import check_keys, count
 from kdlab.errors import ConfigurationError, listing, suggestion
+from kdlab.sweep.criteria import Constraint, Objective, constraints, objectives
 from kdlab.sweep.entries import search_space
-from kdlab.sweep.goals import constraints, objectives
-from kdlab.sweep.measured import Constraint, Objective
 from kdlab.sweep.samplers import Made, pruner, sampler
 from kdlab.sweep.space import Entry, Space, Values
 

@@ -9,7 +9,7 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from kdlab.configuration.document import Document, Place
-from kdlab.configuration.expected import check_keys
+from kdlab.configuration.form_checks import check_keys
 from kdlab.errors import listing, suggestion
 from kdlab.sweep.space import Distribution, Entry, Scalar, Space
 

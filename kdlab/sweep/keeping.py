@@ -10,9 +10,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kdlab.errors import ConfigurationError
 from kdlab.records.stage_folder import StageFolder
-from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.ranking import ranked
 from kdlab.sweep.study import STAGES
+from kdlab.sweep.study_place import StudyPlace
 from kdlab.tracking.folders import executions
 from kdlab.tracking.records import unsent
 

@@ -15,10 +15,10 @@ from kdlab.report.markup import Markup, element, table
 from kdlab.report.style import STYLE
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.numbers import number, setting
-from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.ranking import front, ranked
 from kdlab.sweep.storage import quiet
 from kdlab.sweep.study import EXECUTION, REASON, feasible
+from kdlab.sweep.study_place import StudyPlace
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

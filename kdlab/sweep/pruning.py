@@ -7,7 +7,7 @@ from optuna import Trial
 
 from kdlab.errors import DivergedError, GivenUp
 from kdlab.records.stage_folder import StageFolder
-from kdlab.sweep.measured import Measured
+from kdlab.sweep.criteria import Measured
 
 
 class Pruned(optuna.TrialPruned, GivenUp):
@@ -19,14 +19,14 @@ class Pruning(lightning.Callback):
 
     Args:
         trial: whose value it is.
-        of: the number that is reported.
+        quantity: the number that is reported.
         folder: of the stage; epochs that it has already are reported at once.
     """
 
-    def __init__(self, trial: Trial, of: Measured, folder: StageFolder) -> None:
-        self._trial, self._metric = trial, of.metric
+    def __init__(self, trial: Trial, quantity: Measured, folder: StageFolder) -> None:
+        self._trial, self._metric = trial, quantity.metric
         self._reported: set[int] = set()
-        for epoch, value in of.per_epoch(folder).items():
+        for epoch, value in quantity.per_epoch(folder).items():
             self._report(epoch, value)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, S
 
 from kdlab.errors import ConfigurationError, first_line
 from kdlab.interruption import held_back
-from kdlab.sweep.places import StudyPlace
+from kdlab.sweep.study_place import StudyPlace
 from kdlab.tracking.addresses import shown
 
 #: Seconds between two signs of life of a running trial, and after how long without one it counts as dead. Workers of

@@ -19,10 +19,10 @@ from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback, fail_
 from optuna.trial import FrozenTrial, TrialState
 
 from kdlab.errors import ConfigurationError, listing
+from kdlab.sweep.criteria import Measured
 from kdlab.sweep.definition import Sweep
-from kdlab.sweep.measured import Measured
-from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.storage import GRACE, RETRIES, open_storage, quiet
+from kdlab.sweep.study_place import StudyPlace
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 #: What a trial says of itself in its user attributes.
@@ -43,19 +43,20 @@ def signature(sweep: Sweep, fingerprints: Mapping[str, str]) -> dict[str, Any]:
         fingerprints: of the stages with the experiment's own values; they know of data, code and settings.
     """
 
-    def goal(of: Measured) -> str:
-        return f"{of.stage} {of.metric}"
+    def goal(quantity: Measured) -> str:
+        return f"{quantity.stage} {quantity.metric}"
 
     search = {
         f"search.{entry.name}": repr((entry.sets, entry.distribution, dict(entry.when), dict(entry.stands_for)))
         for entry in sweep.space.entries
     }
-    wanted = {f"objectives.{one.name}": f"{one.direction.name.lower()} {goal(one.of)}" for one in sweep.objectives}
-    bounds = {f"constraints.{one.name}": repr(one) for one in sweep.constraints}
+    aims = {f"objectives.{aim.name}": f"{aim.direction.name.lower()} {goal(aim.of)}" for aim in sweep.objectives}
+    # These texts are compared with those of a study's earlier trials: names of classes and fields are part of them.
+    bounds = {f"constraints.{constraint.name}": repr(constraint) for constraint in sweep.constraints}
     searched = {place for entry in sweep.space.entries for place in entry.sets}
     fixed = {"fixed": [text for text in sweep.base if text.partition("=")[0] not in searched]}
     evaluation = {"evaluate": sweep.experiment.evaluation_hash()}
-    return search | wanted | bounds | fixed | evaluation | {"stages": dict(fingerprints)}
+    return search | aims | bounds | fixed | evaluation | {"stages": dict(fingerprints)}
 
 
 def join(sweep: Sweep, place: StudyPlace, fingerprints: Mapping[str, str]) -> Study:

@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial
 
 from kdlab.interruption import held_back
 from kdlab.records.stage_folder import Record, read_json, write_json
-from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.study import EXECUTION, new_worker
+from kdlab.sweep.study_place import StudyPlace
 from kdlab.tracking.addresses import shown
 from kdlab.tracking.courier import LOCAL_SILENCE, PATIENCE, is_file, within
 from kdlab.tracking.provenance import provenance

@@ -21,10 +21,10 @@ from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse_stages
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.keeping import in_use
-from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.pruning import Divergence, Pruning
 from kdlab.sweep.space import Values
 from kdlab.sweep.study import EXECUTION, REASON, STAGES
+from kdlab.sweep.study_place import StudyPlace
 from kdlab.tracking.courier import Courier
 from kdlab.tracking.provenance import provenance
 from kdlab.tracking.tracker import courier_for

@@ -17,7 +17,6 @@ from kdlab.errors import Interrupted, StageError
 from kdlab.interruption import Held, held_back, terminable
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.keeping import free_lesser
-from kdlab.sweep.places import StudyPlace
 from kdlab.sweep.storage import open_storage, quiet
 from kdlab.sweep.study import (
     CONTINUES,
@@ -35,6 +34,7 @@ from kdlab.sweep.study import (
     is_surplus,
     new_worker,
 )
+from kdlab.sweep.study_place import StudyPlace
 from kdlab.sweep.trial import TrialFailedError, Trials
 
 #: Seconds between two looks whether the last running trials have ended well.

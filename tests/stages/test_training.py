@@ -22,7 +22,7 @@ from kdlab.stages.graph import StageNode
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse
 from kdlab.stages.run import run
-from kdlab.sweep.measured import Measured
+from kdlab.sweep.criteria import Measured
 from tests.experiments import content, written
 
 DELETION = "val/explanation/deletion_auc"

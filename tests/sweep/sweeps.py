@@ -9,8 +9,8 @@ from optuna import Study
 from kdlab.stages.options import Options
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import Sweep, read_sweep
-from kdlab.sweep.places import StudyPlace, place_of
 from kdlab.sweep.study import join
+from kdlab.sweep.study_place import StudyPlace, place_of
 from kdlab.sweep.tracking import SweepRun
 from kdlab.sweep.trial import Trials, options_for, sweep_name
 from kdlab.sweep.worker import Target, work

@@ -17,9 +17,9 @@ from kdlab.sweep import study as study_module
 from kdlab.sweep import worker
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import Sweep
-from kdlab.sweep.places import StudyPlace, place_of
 from kdlab.sweep.storage import open_storage
 from kdlab.sweep.study import REASON, SIGNATURE, SURPLUS, is_surplus, join, signature
+from kdlab.sweep.study_place import StudyPlace, place_of
 from kdlab.sweep.trial import Trials
 from kdlab.sweep.worker import Target, work
 from tests.sweep.sweeps import opened, sweep_file

@@ -11,8 +11,8 @@ from kdlab.configuration import experiment_check
 from kdlab.errors import ConfigurationError
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import read_sweep, sweep_path
-from kdlab.sweep.places import place_of
 from kdlab.sweep.storage import open_storage
+from kdlab.sweep.study_place import place_of
 from kdlab.workers.crew import arguments
 from tests.sweep.sweeps import ACCURACY, AGREEMENT, content, opened, sweep_file
 

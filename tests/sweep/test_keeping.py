@@ -5,8 +5,8 @@ from pathlib import Path
 import optuna
 
 from kdlab.sweep.keeping import free_lesser
-from kdlab.sweep.places import place_of
 from kdlab.sweep.study import STAGES
+from kdlab.sweep.study_place import place_of
 from tests.stage_folders import begin_stage, complete_stage
 
 

@@ -12,8 +12,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from kdlab.sweep.places import place_of
 from kdlab.sweep.storage import open_storage
+from kdlab.sweep.study_place import place_of
 from tests.sweep.sweeps import sweep_file
 from tests.sweep.test_workers import ROOT, command, environment
 

@@ -18,7 +18,7 @@ from kdlab.errors import StageError
 from kdlab.records.stage_folder import StageFolder
 from kdlab.stages.graph import StageNode
 from kdlab.sweep.best import finalists
-from kdlab.sweep.measured import Constraint, Measured, Objective
+from kdlab.sweep.criteria import Constraint, Measured, Objective
 from kdlab.sweep.pruning import Pruned, Pruning
 from kdlab.sweep.ranking import completed, front, ranked
 from kdlab.sweep.study import feasible, good, is_surplus

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from kdlab.__main__ import main
 from kdlab.errors import ConfigurationError
-from kdlab.sweep.places import check_storage, place_of
+from kdlab.sweep.study_place import check_storage, place_of
 from kdlab.workers.cluster_share import Share
 from kdlab.workers.crew import REFUSED, Ending, Running
 from kdlab.workers.ray_cluster import Cluster

@@ -9,8 +9,8 @@ import pytest
 from optuna.storages._rdb import models
 from sqlalchemy import Engine, event
 
-from kdlab.sweep.places import StudyPlace, place_of
 from kdlab.sweep.storage import open_storage, quiet
+from kdlab.sweep.study_place import StudyPlace, place_of
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from optuna.trial import create_trial
 
 from kdlab.records.stage_folder import read_json, write_json
-from kdlab.sweep.places import place_of
 from kdlab.sweep.study import EXECUTION
+from kdlab.sweep.study_place import place_of
 from kdlab.sweep.tracking import SweepRun, close_abandoned, rebuilt, record_of_sweep
 from kdlab.tracking.records import record_of
 from kdlab.tracking.store import Store

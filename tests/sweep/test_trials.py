@@ -15,8 +15,8 @@ from kdlab.stages.context import plan
 from kdlab.stages.options import Options
 from kdlab.sweep.best import finalists, write_best
 from kdlab.sweep.check import check_sweep
+from kdlab.sweep.criteria import Measured
 from kdlab.sweep.leftovers import leftovers
-from kdlab.sweep.measured import Measured
 from kdlab.sweep.page import summary, write_page
 from kdlab.sweep.ranking import front, ranked
 from kdlab.sweep.study import STAGES, feasible, join

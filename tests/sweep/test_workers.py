@@ -17,9 +17,9 @@ from optuna import Study
 from optuna.trial import TrialState
 
 from kdlab.records.stage_folder import StageFolder
-from kdlab.sweep.places import place_of
 from kdlab.sweep.storage import open_storage
 from kdlab.sweep.study import EXECUTION, STAGES, WORKER
+from kdlab.sweep.study_place import place_of
 from kdlab.workers.machine import Machine, cores, shared
 from tests.experiments import written
 from tests.sweep.sweeps import sweep_file

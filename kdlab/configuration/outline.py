@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.configuration.document import Document, Place
-from kdlab.configuration.expected import check_keys, class_spec, count, mapping, optional_count, optional_mapping
+from kdlab.configuration.form_checks import check_keys, class_spec, count, mapping, optional_count, optional_mapping
 from kdlab.errors import ConfigurationError, listing, suggestion
 
 TOP = ("name", "seeds", "data", "trainer", "evaluate", "stages", "quick")

@@ -1,4 +1,4 @@
-"""What of a checked configuration decides a result: the form in which it enters a fingerprint."""
+"""What of a checked configuration decides a result: its values in JSON, with digests of the files that they name."""
 
 import inspect
 import os
@@ -20,7 +20,7 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 @dataclass(frozen=True)
-class Look:
+class ValueDigests:
     """Turns nodes into JSON, in which every text that names a file or folder stands with the digest of what it holds.
 
     A path is understood as kdlab's classes understand it: ``~`` and ``${VARIABLE}`` are expanded, and a relative one is
