@@ -183,3 +183,29 @@ def test_every_test_asserts_something() -> None:
     assert len(tests) > 500
     silent = [f"{path.name}::{node.name}" for path, node in tests if not asserts(node)]
     assert not silent, f"these assert nothing: {silent}"
+
+
+READING_PATH_LINES = 2500
+
+
+def test_the_reading_path_is_short_and_its_files_exist() -> None:
+    marked = re.search(r"<!-- path -->\n(.*?)<!-- end -->", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert marked is not None
+    lines = marked[1].splitlines()
+    steps = [re.fullmatch(r"(\d+)\. `(kdlab/[\w/]+\.py)`: .+\.", line) for line in lines]
+    assert all(steps), "a step is a number, a file in backticks, and what it is, on one line"
+    files = [step[2] for step in steps if step is not None]
+    assert [step[1] for step in steps if step is not None] == [str(number + 1) for number in range(len(lines))]
+    assert len(set(files)) == len(files) > 9
+    assert sum(len((ROOT / file).read_text().splitlines()) for file in files) <= READING_PATH_LINES
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "AGENTS.md", "docs/how-it-runs.md", "README.md"])
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    named = re.findall(
+        r"`((?:kdlab|tests|docs|experiments|benchmarks)/[\w/.-]+\.(?:py|md|yaml))(?:::[^`]*)?`",
+        (ROOT / page).read_text(),
+    )
+    assert named or page == "README.md"
+    shown = set(re.findall(r"^# (experiments/\S+)$", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert not [file for file in named if not (ROOT / file).exists() and file not in shown]
