@@ -16,7 +16,7 @@ import yaml
 import kdlab.stages.training
 from kdlab.commands.sweeps import conclude
 from kdlab.configuration.experiment import read
-from kdlab.stages.ledger import settle_killed
+from kdlab.records.executions import settle_killed
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
 from kdlab.sweep.check import check_sweep

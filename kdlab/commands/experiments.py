@@ -46,8 +46,8 @@ def shortened(path: Path) -> Path:
 def plan(asked: argparse.Namespace) -> None:
     """Say what would be trained or reused, why, and for about how long."""
     experiment, options = opened(asked)
+    from kdlab.records.executions import settle_killed
     from kdlab.stages.context import Context
-    from kdlab.stages.ledger import settle_killed
 
     settle_killed(options.mlruns)
     context = Context(experiment, options)

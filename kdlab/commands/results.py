@@ -11,8 +11,7 @@ def report(asked: argparse.Namespace) -> None:
     """Write the report of an experiment's newest execution again."""
     name, mlruns = read_outline(asked.file, asked.set, asked.quick).name, asked.mlruns.resolve()
     # Imported here, so that a wrong file is refused before the drawing libraries are loaded.
-    from kdlab.stages.ledger import settle_killed
-    from kdlab.tracking.folders import executions
+    from kdlab.records.executions import executions, settle_killed
 
     settle_killed(mlruns)
     newest = next(executions(mlruns, name), None)
@@ -25,7 +24,7 @@ def report(asked: argparse.Namespace) -> None:
 
 def ui(asked: argparse.Namespace) -> None:
     """Serve MLflow's pages on the tracking database inside ``mlruns``."""
-    from kdlab.stages.ledger import settle_killed
+    from kdlab.records.executions import settle_killed
     from kdlab.sweep.tracking import close_abandoned, rebuilt
     from kdlab.tracking.rebuilding import rebuild
     from kdlab.tracking.server import ui as serve

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def sweep(asked: argparse.Namespace) -> None:
     """Search what a sweep's file names, with as many workers as asked for, and test the best."""
     # Imported here, as in all commands, so that others do not pay for torch and Optuna.
-    from kdlab.stages.ledger import settle_killed
+    from kdlab.records.executions import Status, settle_killed
     from kdlab.stages.run import check_accelerator, check_writable
     from kdlab.sweep.check import check_sweep
     from kdlab.sweep.keeping import keep_count
@@ -45,15 +45,15 @@ def sweep(asked: argparse.Namespace) -> None:
         study = join(found, place, check_sweep(found, options))
         parent = SweepRun(place, sweep_name(found))
         parent.open()
-        status = "FAILED"
+        status = Status.FAILED
         try:
             _launch(asked, found, place, study, starter, parent.id)
-            status = "FINISHED"
+            status = Status.FINISHED
         except Interrupted:
-            status = "KILLED"
+            status = Status.KILLED
             raise
         finally:
-            if status != "FINISHED":
+            if status != Status.FINISHED:
                 parent.close(status, {})
     conclude(asked, found, place, study, options, parent)
 
@@ -105,7 +105,7 @@ def conclude(
     parent: "SweepRun",
 ) -> None:
     """Write the best configuration, test it on all seeds, and write the sweep's page."""
-    from kdlab.stages.ledger import settle_killed
+    from kdlab.records.executions import Status, settle_killed
     from kdlab.sweep.best import finalists, test_finalists, write_best
     from kdlab.sweep.keeping import free_lesser, keep_count
     from kdlab.sweep.page import summary, write_page
@@ -114,13 +114,13 @@ def conclude(
     settle_killed(place.mlruns)  # workers may have died, and others gone on
     best = finalists(study, asked.finalists or (3 if len(found.objectives) > 1 else 1))
     if not best:
-        parent.close("FINISHED", {})
+        parent.close(Status.FINISHED, {})
         raise ConfigurationError(f"no trial of the study {place.name!r} was completed; give it more time or trials")
     path = write_best(found, study, place, best[0])
     metrics = {f"best/{o.name}": v for o, v in zip(found.objectives, best[0].values, strict=True)}
     metrics |= {"trials": float(len(study.get_trials(deepcopy=False))), "front": float(len(front(study)))}
     page = write_page(found, study, place)
-    parent.close("FINISHED", metrics, summary(found, study), [page, path], best[:1])
+    parent.close(Status.FINISHED, metrics, summary(found, study), [page, path], best[:1])
     # Once more: the last trials were kept until MLflow had them, and a kill may have left half of one.
     free_lesser(study, place, keep_count(asked.keep))
     print(f"sweep report: {shortened(page)}\nbest configuration: {shortened(path)}", flush=True)
@@ -132,7 +132,7 @@ def conclude(
 
 def worker(asked: argparse.Namespace) -> None:
     """Take trials of a study, one after the other; ``kdlab sweep`` starts this, a cluster may as well."""
-    from kdlab.stages.ledger import settle_killed
+    from kdlab.records.executions import settle_killed
     from kdlab.sweep.check import check_sweep
     from kdlab.sweep.keeping import keep_count
     from kdlab.sweep.study import join
@@ -158,7 +158,7 @@ def worker(asked: argparse.Namespace) -> None:
 
 def report(asked: argparse.Namespace) -> None:
     """Write the page of a study again, as it is now."""
-    from kdlab.stages.ledger import settle_killed
+    from kdlab.records.executions import settle_killed
     from kdlab.sweep.page import write_page
     from kdlab.sweep.study import load
     from kdlab.sweep.tracking import close_abandoned
@@ -182,7 +182,7 @@ def opened(asked: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
 
 def clean(asked: argparse.Namespace) -> None:
     """Show what nothing finished refers to and what was deleted in MLflow, and free it if asked."""
-    from kdlab.stages.ledger import settle_killed
+    from kdlab.records.executions import settle_killed
     from kdlab.sweep.deleted_runs import DeletedRun, deleted_runs, purge
     from kdlab.sweep.leftovers import Leftover, leftovers
 

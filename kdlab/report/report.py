@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdlab.records.executions import Execution, executions, read_execution
 from kdlab.records.files import replacing
 from kdlab.report.columns import MISSING
 from kdlab.report.findings import findings, notes
 from kdlab.report.page import page
 from kdlab.report.summary import Summary, summarise
 from kdlab.report.tables import comparison, costs, origin, qualities, settings
-from kdlab.tracking.folders import Execution, executions, read_execution
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kdlab.records.executions import Execution, StageUse
 from kdlab.records.stage_folder import Record
 from kdlab.report.columns import ACCURACY, COLUMNS, Column
 from kdlab.report.statistics import Difference, Estimate, compare, corrected, estimate
 from kdlab.report.winners import winners
-from kdlab.tracking.folders import Execution, StageUse
 
 # What the tables call the answer that is always the same.
 MAJORITY = "majority class"
@@ -75,7 +75,7 @@ class Summary:
     @property
     def largest(self) -> tuple[str, float] | None:
         """The most frequent class of the test data and its share, where the execution knows."""
-        found = (self.execution.record.get("data") or {}).get("largest")
+        found = (self.execution.data or {}).get("largest")
         return None if found is None else (str(found["class"]), float(found["share"]))
 
 

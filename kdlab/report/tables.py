@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from kdlab.records.executions import Execution
 from kdlab.records.stage_folder import read_json
 from kdlab.report.columns import ACCURACY, MISSING, Column
 from kdlab.report.findings import p_value, verdict
 from kdlab.report.statistics import estimate
 from kdlab.report.summary import MAJORITY, Stage, Summary
-from kdlab.tracking.folders import Execution
 
 # Costs as logged, how they are headed, and how they are written.
 COSTS = {
@@ -117,7 +117,7 @@ def origin(execution: Execution) -> dict[str, str]:
     """Return where the numbers come from: execution, command, commit, machine, versions."""
     mlruns = execution.uses[0].folder.path.parent.parent if execution.uses else None
     tracked = (read_json(mlruns / "tracking" / f"{execution.id}.json") or {}) if mlruns is not None else {}
-    known = tracked.get("tags", {}) | execution.record.get("provenance", {})
+    known = tracked.get("tags", {}) | execution.provenance
     started, ended = _time(execution.started), _time(execution.ended)
     facts = {"Execution": execution.id, "Status": execution.status.lower()}
     facts["Started"] = f"{started:%Y-%m-%d %H:%M} UTC" if started else "not recorded"

@@ -11,11 +11,11 @@ from lightning.pytorch import Callback
 from kdlab.data.base import Known
 from kdlab.errors import GivenUp, Interrupted
 from kdlab.interruption import terminable
+from kdlab.records.executions import Execution, StageUse, Status, new_id
 from kdlab.records.stage_folder import read_json, write_json
 from kdlab.stages.context import Context
 from kdlab.stages.graph import StageNode
 from kdlab.stages.job import Job
-from kdlab.stages.ledger import Ledger
 from kdlab.stages.progress import Progress
 from kdlab.stages.scoring import test
 from kdlab.stages.stage_process import train_in_group
@@ -55,7 +55,7 @@ class CurrentExecution:
 
     context: Context
     nodes: Sequence[StageNode]
-    record: Ledger
+    record: Execution
     tracker: Tracker
     progress: Progress
 
@@ -104,32 +104,40 @@ def execution(
         Interrupted: At Ctrl-C or SIGTERM.
     """
     mlruns, experiment = context.options.mlruns, context.experiment
-    record = Ledger(mlruns, experiment, data=data)
-    if name is not None:
-        record.name, record.id = name.experiment, name.id
-    record.uses(nodes, context.options.fresh)
-    record.begin()
-    tracker = Tracker(mlruns, name.experiment if name else experiment.name, courier=courier)
+    fresh = context.options.fresh
+    record = Execution(
+        id=name.id if name else new_id(),
+        experiment=name.experiment if name else experiment.name,
+        evaluation=experiment.evaluation_hash(),
+        uses=[
+            StageUse(node.stage, node.seed, node.trained and node.stage not in fresh, node.folder, node.evaluation)
+            for node in nodes
+        ],
+        config=experiment.resolved,
+        data=data,
+    )
+    lease = record.begin(mlruns)
+    tracker = Tracker(mlruns, record.experiment, courier=courier)
     tracker.begin(record.id, experiment.resolved, name.tags if name else None, name.title if name else None)
-    status = "FAILED"
+    status = Status.FAILED
     try:
         with terminable(), Progress(nodes, experiment) as progress:
             yield CurrentExecution(context, nodes, record, tracker, progress)
-        status = "FINISHED"
+        status = Status.FINISHED
     except BaseException as error:
         status = status_after(error)
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted from error
         raise
     finally:
-        record.end(status)
-        if status != "FINISHED":
+        record.end(mlruns, status, lease)
+        if status != Status.FINISHED:
             tracker.end(status)
 
 
-def status_after(error: BaseException) -> str:
+def status_after(error: BaseException) -> Status:
     """KILLED where somebody stopped it or gave it up, else FAILED."""
-    return "KILLED" if isinstance(error, Interrupted | GivenUp | KeyboardInterrupt) else "FAILED"
+    return Status.KILLED if isinstance(error, Interrupted | GivenUp | KeyboardInterrupt) else Status.FAILED
 
 
 def train_node(

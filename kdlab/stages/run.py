@@ -9,12 +9,12 @@ import torch
 from kdlab.configuration.experiment import Experiment
 from kdlab.data.contents import contents, in_one_line
 from kdlab.errors import StageError
+from kdlab.records.executions import Status, settle_killed
 from kdlab.records.files import make_folder, scratch_beside
 from kdlab.report.report import Report, report
 from kdlab.stages.context import Context
 from kdlab.stages.execution import execution
 from kdlab.stages.graph import StageNode
-from kdlab.stages.ledger import settle_killed
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse_stages
 
@@ -54,12 +54,12 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
         for node in nodes:
             current.complete(node, testing)
     remark = remark_on_evaluation(
-        [node for node, use in zip(nodes, current.record.stages, strict=True) if not use["reused"]]
+        [node for node, use in zip(nodes, current.record.uses, strict=True) if not use.reused]
     )
     if remark is not None:
         print(remark, flush=True)
     written = report(options.mlruns, experiment.name, current.record.id)
-    current.tracker.end("FINISHED", written.summary, [written.html, written.markdown])
+    current.tracker.end(Status.FINISHED, written.summary, [written.html, written.markdown])
     return Outcome(current.record.id, nodes, written, current.tracker.link())
 
 

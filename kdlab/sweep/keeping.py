@@ -9,11 +9,11 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from kdlab.errors import ConfigurationError
+from kdlab.records.executions import Status, executions
 from kdlab.records.stage_folder import StageFolder
 from kdlab.sweep.ranking import ranked
 from kdlab.sweep.study import STAGES
 from kdlab.sweep.study_place import StudyPlace
-from kdlab.tracking.folders import executions
 from kdlab.tracking.records import unsent
 
 
@@ -64,7 +64,8 @@ def referenced(mlruns: Path, plain_only: bool) -> set[str]:
     return {
         use.folder.fingerprint
         for execution in executions(mlruns)
-        if execution.status in ("FINISHED", "RUNNING") and not (plain_only and execution.experiment.endswith(" sweeps"))
+        if execution.status in (Status.FINISHED, Status.RUNNING)
+        and not (plain_only and execution.experiment.endswith(" sweeps"))
         for use in execution.uses
     }
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from kdlab.records.executions import Status, executions
 from kdlab.sweep.keeping import free, referenced, size_of
-from kdlab.tracking.folders import executions
 
 #: A stage that was written to within these seconds may belong to somebody who is just starting.
 YOUNG = 3600.0
@@ -62,7 +62,7 @@ def leftovers(mlruns: Path, trials: bool, caches: bool) -> Iterator[Leftover]:
 
 def _running(mlruns: Path) -> set[str]:
     """Stages of executions that have not ended, trials included."""
-    return {use.folder.fingerprint for one in executions(mlruns) if one.status == "RUNNING" for use in one.uses}
+    return {use.folder.fingerprint for one in executions(mlruns) if one.status == Status.RUNNING for use in one.uses}
 
 
 def _touched(folder: Path) -> float:

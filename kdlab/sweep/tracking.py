@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial
 
 from kdlab.interruption import held_back
+from kdlab.records.executions import Status
 from kdlab.records.stage_folder import Record, read_json, write_json
 from kdlab.sweep.study import EXECUTION, new_worker
 from kdlab.sweep.study_place import StudyPlace
@@ -106,7 +107,7 @@ class SweepRun:
                 "sweep": self.place.name,
                 "tags": provenance(),
                 "started": before.get("started", int(time.time() * 1000)),
-                "status": "KILLED",  # unless somebody says otherwise
+                "status": Status.KILLED,  # unless somebody says otherwise
                 "finished": None,
                 "metrics": {},
                 "description": "",
@@ -117,7 +118,7 @@ class SweepRun:
             write_json(record_of_sweep(folder), record)
             store = Store(mlruns)
             run = found_or_made(store, record)
-        store.client.update_run(run, status="RUNNING")
+        store.client.update_run(run, status=Status.RUNNING)
         self.id = run
 
     def _close(self, record: Record) -> None:

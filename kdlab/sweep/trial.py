@@ -14,6 +14,7 @@ from optuna import Trial
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # public, but not in __all__
 
 from kdlab.errors import DivergedError, Interrupted, StageError
+from kdlab.records.executions import Status
 from kdlab.stages.context import Context
 from kdlab.stages.execution import CurrentExecution, Name, execution
 from kdlab.stages.graph import StageNode
@@ -83,7 +84,7 @@ class Trials:
                 raise
             finally:
                 self._note(current, trial, ending, values, worth)
-        current.tracker.end("FINISHED")
+        current.tracker.end(Status.FINISHED)
         return worth
 
     def _planned(self, context: Context, trial: Trial) -> list[StageNode]:

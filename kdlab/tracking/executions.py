@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from kdlab.records.executions import Execution, Status, read_execution
 from kdlab.records.stage_folder import Record, StageFolder, write_json
-from kdlab.tracking.folders import Execution, read_execution
 from kdlab.tracking.records import alive_elsewhere, marker_of, read_record, record_of
 from kdlab.tracking.sender import PARAMETERS, Sender, cleaned, find_run, log_metrics, metrics_of, written
 from kdlab.tracking.store import Store
@@ -60,10 +60,10 @@ class ExecutionRun:
                 continue
             sender = self.sender(folder)
             if StageFolder(folder).done is not None:
-                sender.everything("FINISHED")
+                sender.everything(Status.FINISHED)
             elif closing and sender.state["executions"][0] == self.record["execution"]:
-                ended = self.record["ended"].get(name, "KILLED")
-                sender.everything("KILLED" if ended == "FINISHED" else ended)
+                ended = self.record["ended"].get(name, Status.KILLED)
+                sender.everything(Status.KILLED if ended == Status.FINISHED else ended)
 
     def close(self) -> None:
         """Give the parent its summary and its status.
@@ -186,9 +186,9 @@ def _settle(store: Store, record: Record) -> None:
         write_json(record_of(store.mlruns, record["execution"]), record)
 
     execution = read_execution(store.mlruns, record["execution"])
-    if record["status"] == "RUNNING":
-        known = execution.status if execution is not None else "RUNNING"
-        record["status"] = "KILLED" if known == "RUNNING" else known
+    if record["status"] == Status.RUNNING:
+        known = execution.status if execution is not None else Status.RUNNING
+        record["status"] = Status.KILLED if known == Status.RUNNING else known
     used = [use.folder.path.name for use in execution.uses] if execution is not None else []
     record["folders"] = list(dict.fromkeys([*record["folders"], *used]))
     run = ExecutionRun(store, record, change)

@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from kdlab.records.executions import Status, read_execution
 from kdlab.records.stage_folder import Record, read_json
-from kdlab.tracking.folders import read_execution
 
 # Locks of another machine may be invisible here; it touches its file after every epoch.
 FOREIGN_SILENCE = 600.0
@@ -41,7 +41,7 @@ def new_record(
         "pid": os.getpid(),
         "started": int(time.time() * 1000),
         "finished": None,
-        "status": "RUNNING",
+        "status": Status.RUNNING,
         "folders": [],
         "ended": {},
         "parents": {},
@@ -73,13 +73,13 @@ def read_record(mlruns: Path, execution: str, key: str) -> Record | None:
     found = read_execution(mlruns, execution)
     if found is None:
         return None
-    made = new_record(found.experiment, execution, key, found.record.get("config", {}), {})
+    made = new_record(found.experiment, execution, key, found.config, {})
     known = {"status": found.status, "finished": _milliseconds(found.ended), "pid": 0}
     return made | known | {"started": _milliseconds(found.started) or made["started"]}
 
 
 # Of the values of a record that are not of the kind that a new one has.
-KINDS: dict[str, tuple[type, ...]] = {"finished": (int, type(None)), "means": (dict, type(None))}
+KINDS: dict[str, tuple[type, ...]] = {"status": (str,), "finished": (int, type(None)), "means": (dict, type(None))}
 
 
 def _milliseconds(time: float | str | None) -> int | None:

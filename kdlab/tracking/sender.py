@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from kdlab.records.executions import Status
 from kdlab.records.stage_folder import Record, StageFolder, read_json, write_json
 from kdlab.tracking.store import Store
 
@@ -97,9 +98,9 @@ class Sender:
         """Send what is committed and not sent yet."""
         with self.lock:
             self._recall()
-            if running and self.state["status"] != "RUNNING":
-                self.store.client.update_run(self.state["run_id"], status="RUNNING")
-                self.state["status"] = "RUNNING"
+            if running and self.state["status"] != Status.RUNNING:
+                self.store.client.update_run(self.state["run_id"], status=Status.RUNNING)
+                self.state["status"] = Status.RUNNING
             committed = self.folder.committed
             if committed > self.state["sent_bytes"]:
                 lines = self.folder.points(self.state["sent_bytes"])

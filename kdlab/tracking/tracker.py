@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kdlab.interruption import held_back
+from kdlab.records.executions import Status
 from kdlab.tracking.addresses import linkable
 from kdlab.tracking.courier import Courier
 from kdlab.tracking.executions import settle
@@ -75,7 +76,7 @@ class Tracker:
         with self._written_down() as news:
             news.add(folder, None)
 
-    def finish(self, folder: Path, status: str = "FINISHED") -> None:
+    def finish(self, folder: Path, status: str = Status.FINISHED) -> None:
         """Say that all is in a stage folder, and its run to be closed; also for a stage that is reused.
 
         Args:
@@ -91,7 +92,7 @@ class Tracker:
             news.change({"parameters": dict(parameters), "metrics": dict(metrics), "outcome": dict(outcome)})
 
     @held_back()
-    def end(self, status: str = "FINISHED", description: str = "", files: Sequence[Path] = ()) -> bool:
+    def end(self, status: str = Status.FINISHED, description: str = "", files: Sequence[Path] = ()) -> bool:
         """Close the execution: what is missing is sent, the parent gets its summary and its status.
 
         Args:

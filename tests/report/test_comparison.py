@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from kdlab.records.executions import read_execution
 from kdlab.report.columns import ACCURACY, COLUMNS, DELETION
 from kdlab.report.findings import findings, p_value, verdict
 from kdlab.report.report import report
 from kdlab.report.statistics import Difference, estimate
 from kdlab.report.summary import Summary, summarise
 from kdlab.report.tables import comparison
-from kdlab.tracking.folders import read_execution
 from tests.stage_folders import begin_stage, complete_stage, write_execution
 
 BASELINE = {ACCURACY.key: (0.50, 0.60, 0.70), DELETION.key: (0.40, 0.50, 0.60)}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from kdlab.records.executions import read_execution
 from kdlab.report.columns import ACCURACY, COLUMNS, DELETION
 from kdlab.report.findings import notes, verdict
 from kdlab.report.report import report
 from kdlab.report.summary import Summary, summarise
-from kdlab.tracking.folders import read_execution
 from tests.stage_folders import begin_stage, complete_stage, write_execution
 
 QUALITIES = [column for column in COLUMNS if column.quality]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from kdlab.records.executions import read_execution
 from kdlab.report.columns import ACCURACY
 from kdlab.report.findings import findings
 from kdlab.report.summary import Summary, summarise
 from kdlab.report.tables import costs, origin, settings
-from kdlab.tracking.folders import read_execution
 from tests.stage_folders import begin_stage, complete_stage, write_execution
 
 

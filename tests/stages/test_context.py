@@ -12,11 +12,11 @@ from kdlab.__main__ import main
 from kdlab.configuration.experiment import read
 from kdlab.data.csv import Csv
 from kdlab.errors import StageError
+from kdlab.records.executions import read_execution
 from kdlab.report.findings import findings
 from kdlab.report.summary import summarise
 from kdlab.stages.context import Context
 from kdlab.stages.options import Options
-from kdlab.tracking.folders import read_execution
 from tests.changes import FILE, NET, given, rewrite, vector
 from tests.projects import Project, forget
 from tests.stage_folders import begin_stage, complete_stage, write_execution

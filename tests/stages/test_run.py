@@ -15,6 +15,7 @@ import kdlab.stages.training
 from kdlab.configuration.experiment import read
 from kdlab.errors import ConfigurationError, Interrupted
 from kdlab.models.mlp import MLP
+from kdlab.records.executions import executions
 from kdlab.records.stage_folder import StageFolder
 from kdlab.records.weights import load_weights
 from kdlab.stages import execution
@@ -25,7 +26,6 @@ from kdlab.stages.job import Job
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse
 from kdlab.stages.run import Outcome, run
-from kdlab.tracking.folders import executions
 from tests.data.made_up import MadeUp
 from tests.experiments import content, written
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from kdlab.__main__ import main
+from kdlab.records.executions import settle_killed
 from kdlab.records.files import replacing
-from kdlab.stages.ledger import settle_killed
 from kdlab.sweep.leftovers import leftovers
 from tests.experiments import written
 from tests.stage_folders import begin_stage, write_execution
@@ -23,13 +23,12 @@ from tests.stage_folders import begin_stage, write_execution
 WRITER = """
 import sys, time
 from pathlib import Path
-from types import SimpleNamespace
 from kdlab.records.files import replacing
-from kdlab.stages.ledger import Ledger
+from kdlab.records.executions import Execution, StageUse
+from kdlab.records.stage_folder import StageFolder
 mlruns, stage = Path(sys.argv[1]), sys.argv[2]
-experiment = SimpleNamespace(name="digits", resolved={}, evaluation_hash=lambda: "e1")
-ledger = Ledger(mlruns, experiment, [{"stage": "student", "seed": 0, "fingerprint": stage, "evaluation": "e1"}])
-ledger.begin()
+use = StageUse("student", 0, False, StageFolder(mlruns / "stages" / stage), "e1")
+lease = Execution("id", "digits", "e1", [use], {}).begin(mlruns)
 with replacing(mlruns / "stages" / stage / "model.safetensors") as scratch:
     scratch.write_bytes(b"half of it")
     print("writing", flush=True)
