@@ -38,7 +38,7 @@ def ray(asked: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Iter
     if asked.per_gpu != 1:
         raise ConfigurationError(f"--per-gpu {asked.per_gpu}: Ray is told --gpus-per-trial {1 / asked.per_gpu:.3g}")
     with joined(
-        [found.path.resolve(), found.file.resolve(), place.folder],
+        [found.path.resolve(), found.experiment.path.resolve(), place.folder],
         asked.address,
         asked.workers,
         asked.gpus_per_trial,

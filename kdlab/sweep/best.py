@@ -7,7 +7,7 @@ import yaml
 from optuna import Study
 from optuna.trial import FrozenTrial
 
-from kdlab.configuration.experiment import Experiment, read
+from kdlab.configuration.experiment import Experiment
 from kdlab.records.files import replacing
 from kdlab.records.stage_folder import write_json
 from kdlab.stages.options import Options
@@ -35,10 +35,9 @@ def finalists(study: Study, count: int) -> list[FrozenTrial]:
 def experiment_of(sweep: Sweep, trial: FrozenTrial, name: str) -> Experiment:
     """A trial's experiment with all seeds, and the stages that trials leave out."""
     kept = [text for text in sweep.base if not text.startswith("seeds=")]
-    seeds = read(sweep.file, kept, sweep.quick).seeds
-    return read(
-        sweep.file, [*kept, f"seeds={seeds}", *sweep.space.overrides(values_of(trial)), f"name={name}"], sweep.quick
-    )
+    experiment = sweep.written.overridden(kept)
+    values = sweep.space.overrides(values_of(trial))
+    return experiment.overridden([f"seeds={experiment.seeds}", *values, f"name={name}"])
 
 
 def write_best(sweep: Sweep, study: Study, place: StudyPlace, trial: FrozenTrial) -> Path:

@@ -30,9 +30,9 @@ class Sweep:
     Args:
         path: its file.
         name: the file's name without its ending; the study's unless another is asked for.
-        file: the experiment that it searches.
         base: overrides that every trial has.
-        experiment: the experiment with these.
+        written: the experiment as its file says it.
+        experiment: the experiment with the overrides that every trial has.
         space: what is searched.
         objectives: what it is searched for.
         constraints: what a good trial keeps.
@@ -40,13 +40,12 @@ class Sweep:
         pruner: how trials are given up early.
         start: values that are tried first, the experiment's own before all others.
         trials: how many trials, where the command does not say.
-        quick: whether the experiment's own ``quick`` overrides are applied.
     """
 
     path: Path
     name: str
-    file: Path
     base: tuple[str, ...]
+    written: Experiment
     experiment: Experiment
     space: Space
     objectives: tuple[Objective, ...]
@@ -55,7 +54,6 @@ class Sweep:
     pruner: Made
     start: tuple[Values, ...]
     trials: int
-    quick: bool = False
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -98,9 +96,9 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
     base = (*_fixed(document), *overrides, f"seeds={_seeds(document, experiment)}")
     experiment = written.overridden(base)
     sweep = Sweep(
-        document.path, document.path.name.removesuffix(ENDING), file, base, experiment, space, aims, bounds,
+        document.path, document.path.name.removesuffix(ENDING), base, written, experiment, space, aims, bounds,
         sampler(document, len(aims), space.conditional), pruner(document, len(aims), 0), (),
-        count(document / "trials", content.get("trials", 40), 1), quick,
+        count(document / "trials", content.get("trials", 40), 1),
     )  # fmt: skip
     epochs = int(experiment.trainer_arguments(sweep.stages[-1]).get("max_epochs") or 0)
     sweep = replace(sweep, space=_classes_first(sweep), pruner=pruner(document, len(aims), epochs))

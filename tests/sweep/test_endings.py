@@ -45,11 +45,20 @@ def test_no_memory_left_is_recorded_and_the_sweep_goes_on(tmp_path: Path, monkey
 
 
 def test_a_wrong_configuration_stops_the_sweep_at_once(tmp_path: Path) -> None:
-    sweep, place, options = opened(tmp_path)
-    join(sweep, place, {})
-    sweep.file.write_text(sweep.file.read_text().replace("alpha: 1.0", "alhpa: 1.0"))
-    with pytest.raises(ConfigurationError, match="no argument 'alhpa'"):
+    search = {"temperature": {"sets": "student.temperature", "float": [-2.0, -1.0]}}
+    sweep, place, options = opened(tmp_path, search=search)
+    study = join(sweep, place, {})
+    with pytest.raises(ConfigurationError, match="temperature must be positive"):
         work(sweep, place, Trials(sweep, place, options), Target(4))
+    assert not any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study.trials)
+
+
+def test_a_sweep_searches_the_experiment_as_it_was_when_the_sweep_was_read(tmp_path: Path) -> None:
+    sweep, _, _ = opened(tmp_path)
+    before = sweep.of({"alpha": 0.5}).resolved
+    assert before["stages"]["student"]["module"]["init_args"]["alpha"] == 0.5
+    sweep.experiment.path.write_text(sweep.experiment.path.read_text().replace("alpha: 1.0", "alhpa: 1.0"))
+    assert sweep.of({"alpha": 0.5}).resolved == before
 
 
 def test_a_sweep_that_only_fails_ends(tmp_path: Path) -> None:
