@@ -182,9 +182,9 @@ def opened(asked: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
 
 def clean(asked: argparse.Namespace) -> None:
     """Show what nothing finished refers to and what was deleted in MLflow, and free it if asked."""
+    from kdlab.records.cleaning import Leftover, leftovers
     from kdlab.records.executions import settle_killed
     from kdlab.sweep.deleted_runs import DeletedRun, deleted_runs, purge
-    from kdlab.sweep.leftovers import Leftover, leftovers
 
     mlruns = asked.mlruns.resolve()
     settle_killed(mlruns)

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from kdlab.errors import ConfigurationError
-from kdlab.sweep.keeping import size_of
+from kdlab.records.cleaning import size_of
 from kdlab.tracking.store import Store, database
 
 #: Ids on one command line, and runs in one answer of MLflow.

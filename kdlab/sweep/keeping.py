@@ -1,16 +1,13 @@
 """What trials leave behind is bounded: stages that only the lesser trials used are freed."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
-from filelock import FileLock, Timeout
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from kdlab.errors import ConfigurationError
-from kdlab.records.executions import Status, executions
-from kdlab.records.stage_folder import StageFolder
+from kdlab.records.cleaning import free, referenced
 from kdlab.sweep.ranking import ranked
 from kdlab.sweep.study import STAGES
 from kdlab.sweep.study_place import StudyPlace
@@ -52,47 +49,6 @@ def free_lesser(study: Study, place: StudyPlace, keep: int | None) -> None:
         lesser = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and t.number not in best]
         for name in sorted(_stages(lesser) - kept):
             free(place.mlruns / "stages" / name)
-
-
-def referenced(mlruns: Path, plain_only: bool) -> set[str]:
-    """Fingerprints of the stages that a finished execution refers to, or one that is running.
-
-    Args:
-        mlruns: the folder.
-        plain_only: without the trials of sweeps.
-    """
-    return {
-        use.folder.fingerprint
-        for execution in executions(mlruns)
-        if execution.status in (Status.FINISHED, Status.RUNNING)
-        and not (plain_only and execution.experiment.endswith(" sweeps"))
-        for use in execution.uses
-    }
-
-
-def free(folder: Path) -> int:
-    """Delete a stage folder unless somebody holds it; the bytes that became free."""
-    if not folder.is_dir():
-        return 0
-    lock = FileLock(folder / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        return 0
-    size = size_of(folder)
-    try:
-        with suppress(OSError):  # what may not be deleted stays
-            StageFolder(folder).clear()
-            (folder / "lock").unlink()
-            folder.rmdir()
-    finally:
-        lock.release()
-    return size - size_of(folder)
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of all files below."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _stages(trials: Iterable[FrozenTrial]) -> set[str]:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from kdlab.__main__ import main
+from kdlab.records.cleaning import leftovers
 from kdlab.records.executions import settle_killed
 from kdlab.records.files import replacing
-from kdlab.sweep.leftovers import leftovers
 from tests.experiments import written
 from tests.stage_folders import begin_stage, write_execution
 
@@ -121,7 +121,7 @@ def no_search(*arguments: object) -> None:
 
 
 def test_what_only_a_killed_execution_used_can_be_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdlab.sweep.leftovers.YOUNG", -1.0)
+    monkeypatch.setattr("kdlab.records.cleaning.YOUNG", -1.0)
     mlruns = left(tmp_path)
     assert list(leftovers(mlruns, trials=False, caches=False)) == []
     settle_killed(mlruns)

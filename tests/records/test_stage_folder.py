@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from kdlab.configuration.experiment import read
+from kdlab.records.cleaning import free
 from kdlab.records.files import SMALL
 from kdlab.records.stage_folder import PARTS, StageFolder
 from kdlab.stages.context import plan
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
-from kdlab.sweep.keeping import free
 from tests.experiments import content, written
 from tests.stage_folders import begin_stage, complete_stage
 

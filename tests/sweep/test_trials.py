@@ -10,13 +10,13 @@ from kdlab.__main__ import main
 from kdlab.commands.sweeps import conclude
 from kdlab.configuration.experiment import read
 from kdlab.errors import ConfigurationError
+from kdlab.records.cleaning import leftovers
 from kdlab.records.stage_folder import StageFolder
 from kdlab.stages.context import plan
 from kdlab.stages.options import Options
 from kdlab.sweep.best import finalists, write_best
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.criteria import Measured
-from kdlab.sweep.leftovers import leftovers
 from kdlab.sweep.page import summary, write_page
 from kdlab.sweep.ranking import front, ranked
 from kdlab.sweep.study import STAGES, feasible, join
@@ -167,7 +167,7 @@ def test_stages_of_lesser_trials_are_freed_and_the_best_ones_kept(tmp_path: Path
 def test_clean_shows_what_nothing_finished_refers_to(
     tmp_path: Path, first: tuple[Path, Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdlab.sweep.leftovers.YOUNG", -1.0)
+    monkeypatch.setattr("kdlab.records.cleaning.YOUNG", -1.0)
     mlruns = first[0] / "mlruns"
     assert not list(leftovers(mlruns, trials=False, caches=False))
     trained = {path.parent.name for path in (mlruns / "stages").glob("*/done.json")}

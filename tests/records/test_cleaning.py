@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from kdlab.sweep.leftovers import leftovers
+from kdlab.records.cleaning import leftovers
 from tests.stage_folders import begin_stage, complete_stage, write_execution
 
 
 def test_the_stages_of_a_trial_that_runs_are_no_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdlab.sweep.leftovers.YOUNG", -1.0)
+    monkeypatch.setattr("kdlab.records.cleaning.YOUNG", -1.0)
     folders = {status: begin_stage(tmp_path, status.lower()) for status in ("RUNNING", "FINISHED")}
     for status, folder in folders.items():
         complete_stage(folder, files=False)

@@ -1,14 +1,14 @@
-"""``kdlab clean``: what lies in ``mlruns`` that nothing finished refers to, and freeing it."""
+"""What lies in ``mlruns`` that nothing refers to, and freeing it."""
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from kdlab.records.executions import Status, executions
-from kdlab.sweep.keeping import free, referenced, size_of
+from kdlab.records.lease import Lease
+from kdlab.records.stage_folder import StageFolder
 
 #: A stage that was written to within these seconds may belong to somebody who is just starting.
 YOUNG = 3600.0
@@ -32,12 +32,11 @@ class Leftover:
         """Delete it unless somebody holds it; the bytes that became free."""
         if self.path.is_dir():
             return free(self.path)
-        lock = FileLock(self.path.parent / "lock", timeout=0)
-        try:
-            with lock:
-                self.path.unlink(missing_ok=True)
-        except Timeout:
+        lock = Lease(self.path.parent / "lock")
+        if not lock.take():
             return 0
+        self.path.unlink(missing_ok=True)
+        lock.leave()
         return self.size
 
 
@@ -49,7 +48,7 @@ def leftovers(mlruns: Path, trials: bool, caches: bool) -> Iterator[Leftover]:
         trials: whether trials of sweeps count as leftovers, too; their numbers stay in Optuna and MLflow.
         caches: whether soft labels count, which are made again when they are needed.
     """
-    kept = referenced(mlruns, plain_only=trials) | _running(mlruns)
+    kept = referenced(mlruns, plain_only=trials)
     for folder in sorted((mlruns / "stages").glob("*")):
         if not folder.is_dir():
             continue
@@ -60,9 +59,41 @@ def leftovers(mlruns: Path, trials: bool, caches: bool) -> Iterator[Leftover]:
                 yield Leftover(file, "soft labels, made again when needed", file.stat().st_size)
 
 
-def _running(mlruns: Path) -> set[str]:
-    """Stages of executions that have not ended, trials included."""
-    return {use.folder.fingerprint for one in executions(mlruns) if one.status == Status.RUNNING for use in one.uses}
+def referenced(mlruns: Path, plain_only: bool) -> set[str]:
+    """Fingerprints of the stages that a finished execution refers to, or one that is running.
+
+    Args:
+        mlruns: the folder.
+        plain_only: without the finished trials of sweeps.
+    """
+    return {
+        use.folder.fingerprint
+        for execution in executions(mlruns)
+        if execution.status == Status.RUNNING
+        or (execution.status == Status.FINISHED and not (plain_only and execution.experiment.endswith(" sweeps")))
+        for use in execution.uses
+    }
+
+
+def free(folder: Path) -> int:
+    """Delete a stage folder unless somebody holds it; the bytes that became free."""
+    lock = Lease(folder / "lock")
+    if not folder.is_dir() or not lock.take():
+        return 0
+    size = size_of(folder)
+    try:
+        with suppress(OSError):  # what may not be deleted stays
+            StageFolder(folder).clear()
+            lock.path.unlink()
+            folder.rmdir()
+    finally:
+        lock.leave()
+    return size - size_of(folder)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _touched(folder: Path) -> float:
