@@ -35,8 +35,10 @@ class Leftover:
         lock = Lease(self.path.parent / "lock")
         if not lock.take():
             return 0
-        self.path.unlink(missing_ok=True)
-        lock.leave()
+        try:
+            self.path.unlink(missing_ok=True)
+        finally:
+            lock.leave()
         return self.size
 
 

@@ -9,16 +9,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from optuna import Study
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from kdlab.errors import ConfigurationError, listing
+from kdlab.records.lease import Lease
 from kdlab.sweep.criteria import Measured
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.storage import GRACE, RETRIES, open_storage, quiet
@@ -175,11 +177,18 @@ def new_worker() -> str:
 
 @contextmanager
 def alive(place: StudyPlace, worker: str) -> Iterator[None]:
-    """Hold the lock by which others know that this worker lives; the kernel lifts it however the process ends."""
-    lock = place.lock(f"alive-{worker}")
-    with lock:
+    """Hold the lease by which others know that this worker lives."""
+    lease = Lease(_alive_file(place, worker))
+    lease.hold()
+    try:
         yield
-    (place.folder / f"alive-{worker}.lock").unlink(missing_ok=True)
+        lease.end()
+    finally:
+        lease.leave()  # after an error the file stays: others find it free, and bury the trial
+
+
+def _alive_file(place: StudyPlace, worker: str) -> Path:
+    return place.folder / f"alive-{worker}.lock"
 
 
 def bury(study: Study, place: StudyPlace) -> None:
@@ -207,14 +216,10 @@ def _dead(trial: FrozenTrial, place: StudyPlace) -> bool:
         # Whoever does not share this folder has a claim lock of its own: give it time to sign.
         age = datetime.now() - trial.datetime_start if trial.datetime_start is not None else timedelta(0)
         return place.own or age > timedelta(seconds=GRACE)
-    file = place.folder / f"alive-{worker}.lock"
+    file = _alive_file(place, worker)
     if not worker.startswith(f"{socket.gethostname()}-") or not file.exists():
         return False
-    try:
-        with FileLock(file, timeout=0):
-            return True
-    except Timeout:
-        return False
+    return Lease(file).free()
 
 
 @contextmanager

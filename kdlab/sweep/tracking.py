@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial
 
 from kdlab.interruption import held_back
 from kdlab.records.executions import Status
+from kdlab.records.lease import Lease
 from kdlab.records.stage_folder import Record, read_json, write_json
 from kdlab.sweep.study import EXECUTION, new_worker
 from kdlab.sweep.study_place import StudyPlace
@@ -48,8 +48,7 @@ class SweepRun:
     def __init__(self, place: StudyPlace, experiment: str) -> None:
         self.place, self.experiment = place, experiment
         self.id: str | None = None
-        # Taken by a thread of its own, and given back by this one.
-        self._alive = FileLock(place.folder / f"{new_worker()}.launched", timeout=0, thread_local=False)
+        self._alive = Lease(place.folder / f"{new_worker()}.launched")
 
     @held_back()
     def open(self) -> str | None:
@@ -88,14 +87,14 @@ class SweepRun:
             if bounded(self.place.mlruns, partial(self._close, record), "the next command closes the sweep there"):
                 _forget(self._alive)
         finally:
-            self._alive.release()
+            self._alive.leave()
 
     def _open(self) -> None:
         mlruns, folder = self.place.mlruns, self.place.folder
         self.place.folder.mkdir(parents=True, exist_ok=True)
-        self._alive.acquire(timeout=10)
+        self._alive.hold(10)
         # Word is left before there is a run, so that none stays open of a process that was killed in between.
-        write_json(Path(self._alive.lock_file).with_suffix(".json"), {"host": socket.gethostname()})
+        write_json(self._alive.path.with_suffix(".json"), {"host": socket.gethostname()})
         before = read_json(record_of_sweep(folder)) or {}
         key = address(mlruns, None)[1]
         with self.place.lock("parent"):
@@ -203,16 +202,15 @@ def close_abandoned(mlruns: Path) -> None:
         record = _read(folder)
         if record is None or record["store"] != address(mlruns, None)[1]:
             continue
-        held: list[FileLock] = []
+        leases = [Lease(marker) for marker in sorted(folder.glob("*.launched"))]
         try:
-            markers = sorted(folder.glob("*.launched"))
-            dead = bool(markers) and all(_taken(marker, held) for marker in markers)
+            dead = bool(leases) and all(_taken(lease) for lease in leases)
             if dead and bounded(mlruns, partial(_close, mlruns, folder, record), "a dead sweep stays open"):
-                for lock in held:
-                    _forget(lock)
+                for lease in leases:
+                    _forget(lease)
         finally:
-            for lock in held:
-                lock.release()
+            for lease in leases:
+                lease.leave()
 
 
 def _close(mlruns: Path, folder: Path, record: Record) -> None:
@@ -224,18 +222,10 @@ def _read(folder: Path) -> Record | None:
     return record if record is not None and all(name in record for name in KEPT + FURTHER) else None
 
 
-def _taken(marker: Path, held: list[FileLock]) -> bool:
+def _taken(lease: Lease) -> bool:
     """Whether the launcher is dead, its lock now held here; one of another machine may live."""
-    word = read_json(marker.with_suffix(".json")) or {}
-    if word.get("host") != socket.gethostname():
-        return False
-    lock = FileLock(marker, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        return False
-    held.append(lock)
-    return True
+    word = read_json(lease.path.with_suffix(".json")) or {}
+    return word.get("host") == socket.gethostname() and lease.take()
 
 
 def rebuilt(store: Store) -> dict[str, str]:
@@ -248,8 +238,7 @@ def rebuilt(store: Store) -> dict[str, str]:
     return made
 
 
-def _forget(lock: FileLock) -> None:
-    """Remove a launcher's marker and word; the lock is held."""
-    marker = Path(lock.lock_file)
-    marker.unlink(missing_ok=True)
-    marker.with_suffix(".json").unlink(missing_ok=True)
+def _forget(lease: Lease) -> None:
+    """Remove a launcher's marker and word, and give the lease back."""
+    lease.end()
+    lease.path.with_suffix(".json").unlink(missing_ok=True)

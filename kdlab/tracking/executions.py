@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from kdlab.records.executions import Execution, Status, read_execution
+from kdlab.records.lease import Lease
 from kdlab.records.stage_folder import Record, StageFolder, write_json
-from kdlab.tracking.records import alive_elsewhere, marker_of, read_record, record_of
+from kdlab.tracking.records import marker_of, read_record, record_of, tracked_elsewhere
 from kdlab.tracking.sender import PARAMETERS, Sender, cleaned, find_run, log_metrics, metrics_of, written
 from kdlab.tracking.store import Store
 
@@ -142,19 +141,17 @@ def stage_means(execution: Execution) -> dict[str, float]:
 @contextmanager
 def abandoned(mlruns: Path, key: str) -> Iterator[list[Record]]:
     """Hold and yield the records of executions whose process is gone and that this store has not all of."""
-    held: list[FileLock] = []
+    held: list[Lease] = []
     records = []
     try:
         for marker in sorted((mlruns / "tracking").glob("*.open")):
-            lock = FileLock(marker, timeout=0)
+            lease = Lease(marker)
             record = read_record(mlruns, marker.stem, key)
-            if record is not None and (record["uri"] != key or alive_elsewhere(record, marker)):
+            if record is not None and (record["uri"] != key or tracked_elsewhere(record, marker)):
                 continue
-            try:
-                lock.acquire()
-            except Timeout:
+            if not lease.take():
                 continue
-            held.append(lock)
+            held.append(lease)
             if record is None:
                 logger.warning(
                     "nothing is known of the execution %s but its name, MLflow hears no more of it", marker.stem
@@ -165,8 +162,8 @@ def abandoned(mlruns: Path, key: str) -> Iterator[list[Record]]:
         # In the order in which they ran, for the newest one names itself in the runs that it used.
         yield sorted(records, key=lambda record: int(record["started"]))
     finally:
-        for lock in held:
-            lock.release()
+        for lease in held:
+            lease.leave()
 
 
 def settle(store: Store) -> None:

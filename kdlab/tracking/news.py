@@ -4,8 +4,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from filelock import FileLock
-
+from kdlab.records.lease import Lease
 from kdlab.records.stage_folder import Record, write_json
 from kdlab.tracking.executions import ExecutionRun
 from kdlab.tracking.records import marker_of, record_of
@@ -31,13 +30,12 @@ class News:
         self._messages = 0
         self._changing = threading.Lock()
         self._run: ExecutionRun | None = None
-        # The courier's thread releases what the run's thread took.
-        self._alive = FileLock(marker_of(mlruns, record["execution"]), timeout=0, thread_local=False)
+        self._alive = Lease(marker_of(mlruns, record["execution"]))
 
     def begin(self) -> None:
         """Write the record and hold the marker."""
-        marker_of(self.mlruns, self.record["execution"]).parent.mkdir(parents=True, exist_ok=True)
-        self._alive.acquire()
+        self._alive.path.parent.mkdir(parents=True, exist_ok=True)
+        self._alive.hold(0)
         self.change({})
 
     def change(self, values: Mapping[str, object]) -> None:
@@ -56,7 +54,7 @@ class News:
             self.change({"folders": [*record["folders"], name]})
         if status is not None:
             self.change({"ended": {**record["ended"], name: status}})
-        marker_of(self.mlruns, record["execution"]).touch()
+        self._alive.path.touch()
 
     def end(self, values: Mapping[str, object]) -> None:
         """Put the last values in the record; nothing is added any more."""
@@ -78,9 +76,8 @@ class News:
         if self.over:
             self._run.catch_up(closing=True)
             self._run.close()
-            marker_of(self.mlruns, self.record["execution"]).unlink(missing_ok=True)
+            self._alive.end()
             self._told = True
-            self.leave()
 
     def told(self) -> bool:
         """Whether the store has everything."""
@@ -88,4 +85,4 @@ class News:
 
     def leave(self) -> None:
         """Leave the rest to the next command."""
-        self._alive.release()
+        self._alive.leave()

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from kdlab.errors import ConfigurationError
+from kdlab.records.lease import Lease
 from kdlab.records.stage_folder import Record, read_json, write_json
 from kdlab.tracking.executions import settle
-from kdlab.tracking.records import alive_elsewhere, marker_of, read_record, record_of
+from kdlab.tracking.records import marker_of, read_record, record_of, tracked_elsewhere
 from kdlab.tracking.store import LOCAL, Store, database
 
 #: SQLite's own files beside a database.
@@ -67,19 +68,11 @@ def check_idle(mlruns: Path, records: Sequence[Record]) -> None:
     """
     for record in records:
         marker = marker_of(mlruns, record["execution"])
-        if marker.exists() and (alive_elsewhere(record, marker) or not _free(marker)):
+        if marker.exists() and (tracked_elsewhere(record, marker) or not Lease(marker).free()):
             raise ConfigurationError(
                 f"the execution {record['execution']} is running in {mlruns} on {record['host']}; rebuild when it has "
                 "ended, or stop it first"
             )
-
-
-def _free(marker: Path) -> bool:
-    try:
-        with FileLock(marker, timeout=0):
-            return True
-    except Timeout:
-        return False
 
 
 def put_aside(mlruns: Path) -> Path:

@@ -1,7 +1,7 @@
 """The record of an execution's tracking, by which a later start closes what a killed process left.
 
-``mlruns/tracking/<execution>.json`` is the record; ``<execution>.open`` exists until the store has everything, and is
-locked for as long as the process lives. The kernel lifts the lock however the process ends.
+``mlruns/tracking/<execution>.json`` is the record; ``<execution>.open`` exists until the store has everything, and a
+lease on it is held for as long as the process lives.
 """
 
 import os
@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kdlab.records.executions import Status, read_execution
+from kdlab.records.lease import alive_elsewhere
 from kdlab.records.stage_folder import Record, read_json
 
-# Locks of another machine may be invisible here; it touches its file after every epoch.
+# Another machine touches its marker after every epoch.
 FOREIGN_SILENCE = 600.0
 
 
@@ -92,6 +93,6 @@ def unsent(mlruns: Path) -> set[str]:
     return {str(name) for record in records if record is not None for name in record.get("folders", [])}
 
 
-def alive_elsewhere(record: Record, marker: Path) -> bool:
-    """Whether another machine, whose locks may be invisible here, has touched its marker not long ago."""
-    return record["host"] != socket.gethostname() and time.time() - marker.stat().st_mtime < FOREIGN_SILENCE
+def tracked_elsewhere(record: Record, marker: Path) -> bool:
+    """Whether another machine has touched its marker not long ago."""
+    return alive_elsewhere(record["host"], marker.stat().st_mtime, FOREIGN_SILENCE)

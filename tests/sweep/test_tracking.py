@@ -46,8 +46,8 @@ def files(store: Store, name: str) -> list[str]:
 
 def dies(sweep: SweepRun) -> None:
     """The kernel lifts the lock of a process that was killed."""
-    sweep._alive.release()
-    Path(sweep._alive.lock_file).touch()
+    sweep._alive.leave()
+    sweep._alive.path.touch()
 
 
 def test_what_a_killed_launcher_left_of_a_file_goes_when_the_sweep_is_closed(store: Store) -> None:
@@ -107,7 +107,7 @@ def test_it_stays_open_while_another_launcher_works_at_it(store: Store) -> None:
 def test_launchers_of_other_machines_and_runs_of_other_stores_are_left_alone(store: Store) -> None:
     sweep = begun(store, "foreign")
     dies(sweep)
-    word = Path(sweep._alive.lock_file).with_suffix(".json")
+    word = sweep._alive.path.with_suffix(".json")
     for path, change in ((word, {"host": "elsewhere"}), (record_of_sweep(word.parent), {"store": "https://other"})):
         record = read_json(path) or {}
         write_json(path, record | change)
