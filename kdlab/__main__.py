@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from kdlab.commands import experiments, launching, listing, results, spreading, sweeps
+from kdlab.commands import experiments, launchers, listing, results, sweeps
 from kdlab.errors import ConfigurationError, Interrupted, first_line
 from kdlab.tracking.addresses import shown
 
@@ -22,9 +22,9 @@ MISTAKES = (ValueError, TypeError, LookupError, OSError, ImportError)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 2 for a user's mistake, 130 after Ctrl-C."""
-    asked = _parser().parse_args(arguments)
+    parsed = _parser().parse_args(arguments)
     try:
-        asked.command(asked)
+        parsed.command(parsed)
     except (KeyboardInterrupt, Interrupted):
         print("kdlab: stopped; the same command goes on where it was", file=sys.stderr)
         return 130
@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ConfigurationError as error:
-        return _refused(error, asked.debug)
+        return _refused(error, parsed.debug)
     except MISTAKES as error:
-        return _refused(error, asked.debug)
+        return _refused(error, parsed.debug)
     return 0
 
 
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     for name, command, text in (
-        ("run", spreading.run, "train, evaluate and report every stage; finished stages are reused"),
+        ("run", experiments.run, "train, evaluate and report every stage; finished stages are reused"),
         ("plan", experiments.plan, "say what would be trained or reused, and why"),
         ("rehearse", experiments.rehearse, "run one batch of every stage and log nothing"),
     ):
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     assistant = commands.add_parser("assistant")  # started by `run --workers`, listed nowhere
     _add_experiment(assistant)
     _add_choices(assistant)
-    assistant.set_defaults(command=spreading.assistant, debug=False)
+    assistant.set_defaults(command=experiments.assistant, debug=False)
     swept = add("sweep-report", "write the report of a sweep from what its study has")
     _add_experiment(swept, "the sweep, such as experiments/digits.sweep.yaml")
     _add_study(swept)
@@ -165,7 +165,7 @@ def _add_per_gpu(command: argparse.ArgumentParser) -> None:
 def _add_launcher(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--launcher",
-        choices=tuple(launching.LAUNCHERS),
+        choices=tuple(launchers.LAUNCHERS),
         default="local",
         help="what starts the workers: processes of this machine, or a Ray cluster (%(default)s)",
     )

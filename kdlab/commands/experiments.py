@@ -1,6 +1,8 @@
 """Commands on one experiment file: run, plan, rehearse, show."""
 
 import argparse
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,19 +11,51 @@ import yaml
 from kdlab.commands.plans import lines, remark_on_data
 from kdlab.configuration.experiment import Experiment, read, read_outline
 from kdlab.configuration.outline import check_stage_names
+from kdlab.errors import ConfigurationError
 from kdlab.stages.options import Options
 
 if TYPE_CHECKING:
     from kdlab.report.report import Report
 
 
-def run(asked: argparse.Namespace) -> None:
-    """Train, evaluate and report every stage."""
-    experiment, options = opened(asked)
+def run(parsed: argparse.Namespace) -> None:
+    """Train, evaluate and report every stage, several at a time if parsed."""
+    if parsed.workers > 1:
+        run_with_assistants(parsed)
+        return
+    experiment, options = opened(parsed)
     # Imported here, so that a wrong file is refused before torch and MLflow are loaded.
     import kdlab.stages.run
 
     outcome = kdlab.stages.run.run(experiment, options)
+    show_report(outcome.report, outcome.link)
+
+
+def run_with_assistants(parsed: argparse.Namespace) -> None:
+    """Run while other processes train stages and seeds besides this one."""
+    from kdlab.workers.machine import shared
+
+    if parsed.devices > 1:
+        raise ConfigurationError("--workers and --devices: a stage on several devices trains alone; give one of them")
+    machine = shared(parsed.workers, parsed.per_gpu, parsed.accelerator)
+    os.environ |= machine.environment(0)  # before torch is loaded, which reads it
+    experiment, options = opened(parsed)
+    import kdlab.stages.run
+    from kdlab.stages.assistants import assisted
+    from kdlab.stages.context import plan
+    from kdlab.workers.crew import arguments
+
+    kdlab.stages.run.check_writable(options.mlruns)
+    for node in plan(experiment, options) if options.fresh else []:
+        if node.stage in options.fresh:
+            with node.folder.locked():
+                node.folder.clear()
+    seeds = None if options.seeds is None else ",".join([*map(str, options.seeds), ""])
+    repeated = {"set": parsed.set, "quick": parsed.quick, "only": parsed.only, "mlruns": options.mlruns}
+    repeated |= {"accelerator": parsed.accelerator, "seeds": seeds}
+    command = ["kdlab", "assistant", str(parsed.file), *arguments(repeated)]
+    with assisted(command, machine, options.mlruns / "sweeps" / "assistants"):
+        outcome = kdlab.stages.run.run(experiment, replace(options, fresh=()))
     show_report(outcome.report, outcome.link)
 
 
@@ -43,9 +77,9 @@ def shortened(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def plan(asked: argparse.Namespace) -> None:
+def plan(parsed: argparse.Namespace) -> None:
     """Say what would be trained or reused, why, and for about how long."""
-    experiment, options = opened(asked)
+    experiment, options = opened(parsed)
     from kdlab.records.executions import settle_killed
     from kdlab.stages.context import Context
 
@@ -58,37 +92,46 @@ def plan(asked: argparse.Namespace) -> None:
         print(remark_on_data(type(context.data).__name__))
 
 
-def rehearse(asked: argparse.Namespace) -> None:
+def rehearse(parsed: argparse.Namespace) -> None:
     """Run one batch of every stage and log nothing."""
-    experiment, options = opened(asked)
+    experiment, options = opened(parsed)
     from kdlab.stages.rehearsal import rehearse as rehearsed
 
     for line in rehearsed(experiment, options):
         print(line)
 
 
-def show(asked: argparse.Namespace) -> None:
+def show(parsed: argparse.Namespace) -> None:
     """Print the experiment with all defaults filled in; what is printed is an experiment file again."""
-    experiment = read(asked.file, asked.set, asked.quick)
+    experiment = read(parsed.file, parsed.set, parsed.quick)
     print(yaml.safe_dump(experiment.resolved, sort_keys=False, allow_unicode=True, width=120), end="")
 
 
-def opened(asked: argparse.Namespace) -> tuple[Experiment, Options]:
+def opened(parsed: argparse.Namespace) -> tuple[Experiment, Options]:
     """The experiment that a command names, and the choices for this execution."""
     options = Options(
-        only=tuple(asked.only),
-        fresh=tuple(asked.fresh),
-        seeds=asked.seeds,
-        devices=asked.devices,
-        accelerator=asked.accelerator,
-        mlruns=asked.mlruns.resolve(),
-        quick=asked.quick,
-        debug=asked.debug,
+        only=tuple(parsed.only),
+        fresh=tuple(parsed.fresh),
+        seeds=parsed.seeds,
+        devices=parsed.devices,
+        accelerator=parsed.accelerator,
+        mlruns=parsed.mlruns.resolve(),
+        quick=parsed.quick,
+        debug=parsed.debug,
     )
-    overrides = list(asked.set)
+    overrides = list(parsed.set)
     if options.seeds is not None:
         overrides.append(f"seeds={list(options.seeds)}")
-    outlined = read_outline(asked.file, overrides, asked.quick)
+    outlined = read_outline(parsed.file, overrides, parsed.quick)
     check_stage_names(outlined, options.only, "--only")
     check_stage_names(outlined, options.fresh, "--fresh")
-    return read(asked.file, overrides, asked.quick), options
+    return read(parsed.file, overrides, parsed.quick), options
+
+
+def assistant(parsed: argparse.Namespace) -> None:
+    """Train stages of a run that ``kdlab run --workers`` started."""
+    from kdlab.stages.assistants import assist
+    from kdlab.sweep.worker import die_with_parent
+
+    die_with_parent()
+    assist(*opened(parsed))

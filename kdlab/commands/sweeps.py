@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kdlab.commands.experiments import shortened, show_report
-from kdlab.commands.launching import LAUNCHERS
+from kdlab.commands.launchers import LAUNCHERS
 from kdlab.errors import ConfigurationError, Interrupted
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kdlab.workers.crew import Starter
 
 
-def sweep(asked: argparse.Namespace) -> None:
+def sweep(parsed: argparse.Namespace) -> None:
     """Search what a sweep's file names, with as many workers as asked for, and test the best."""
     # Imported here, as in all commands, so that others do not pay for torch and Optuna.
     from kdlab.records.executions import Status, settle_killed
@@ -33,11 +33,11 @@ def sweep(asked: argparse.Namespace) -> None:
     from kdlab.sweep.tracking import SweepRun
     from kdlab.sweep.trial import sweep_name
 
-    keep_count(asked.keep)
-    found, place, options = opened(asked)
+    keep_count(parsed.keep)
+    found, place, options = opened(parsed)
     check_writable(options.mlruns)
     settle_killed(options.mlruns, found.path.parent)  # beside the sweep stands its best configuration
-    with LAUNCHERS[asked.launcher](asked, found, place) as starter:
+    with LAUNCHERS[parsed.launcher](parsed, found, place) as starter:
         if not starter.here and options.accelerator == "gpu":
             # Its nodes have some, this machine may have none: it trains the finalists on what it has.
             options = replace(options, accelerator="auto")
@@ -47,7 +47,7 @@ def sweep(asked: argparse.Namespace) -> None:
         parent.open()
         status = Status.FAILED
         try:
-            _launch(asked, found, place, study, starter, parent.id)
+            _launch(parsed, found, place, study, starter, parent.id)
             status = Status.FINISHED
         except Interrupted:
             status = Status.KILLED
@@ -55,11 +55,11 @@ def sweep(asked: argparse.Namespace) -> None:
         finally:
             if status != Status.FINISHED:
                 parent.close(status, {})
-    conclude(asked, found, place, study, options, parent)
+    conclude(parsed, found, place, study, options, parent)
 
 
 def _launch(
-    asked: argparse.Namespace,
+    parsed: argparse.Namespace,
     found: "Sweep",
     place: "StudyPlace",
     study: "Study",
@@ -70,23 +70,23 @@ def _launch(
     from kdlab.sweep.study import good
     from kdlab.workers.crew import Crew, arguments
 
-    wanted = None if asked.timeout and asked.trials is None else asked.trials or found.trials
-    until = None if asked.timeout is None else time.time() + asked.timeout
+    wanted = None if parsed.timeout and parsed.trials is None else parsed.trials or found.trials
+    until = None if parsed.timeout is None else time.time() + parsed.timeout
     if wanted is not None and good(study) >= wanted:
         print(f"the study {place.name!r} has its {wanted} trials; ask for more with --trials", flush=True)
         return
     told: Mapping[str, object] = {
-        "set": asked.set,
-        "quick": asked.quick,
+        "set": parsed.set,
+        "quick": parsed.quick,
         "study": place.name,
         "mlruns": place.mlruns,
-        "accelerator": asked.accelerator,
-        "keep": asked.keep,
+        "accelerator": parsed.accelerator,
+        "keep": parsed.keep,
         "trials": wanted,
         "until": until,
         "parent": parent,
         "launched": True,
-        "debug": asked.debug,
+        "debug": parsed.debug,
     }
     command = ["kdlab", "worker", str(found.path), *arguments(told)]
     workers = starter.workers
@@ -97,7 +97,7 @@ def _launch(
 
 
 def conclude(
-    asked: argparse.Namespace,
+    parsed: argparse.Namespace,
     found: "Sweep",
     place: "StudyPlace",
     study: "Study",
@@ -112,7 +112,7 @@ def conclude(
     from kdlab.sweep.ranking import front
 
     settle_killed(place.mlruns)  # workers may have died, and others gone on
-    best = finalists(study, asked.finalists or (3 if len(found.objectives) > 1 else 1))
+    best = finalists(study, parsed.finalists or (3 if len(found.objectives) > 1 else 1))
     if not best:
         parent.close(Status.FINISHED, {})
         raise ConfigurationError(f"no trial of the study {place.name!r} was completed; give it more time or trials")
@@ -122,15 +122,15 @@ def conclude(
     page = write_page(found, study, place)
     parent.close(Status.FINISHED, metrics, summary(found, study), [page, path], best[:1])
     # Once more: the last trials were kept until MLflow had them, and a kill may have left half of one.
-    free_lesser(study, place, keep_count(asked.keep))
+    free_lesser(study, place, keep_count(parsed.keep))
     print(f"sweep report: {shortened(page)}\nbest configuration: {shortened(path)}", flush=True)
-    if not asked.untested:
+    if not parsed.untested:
         everything = replace(options, only=())
         for outcome in test_finalists(found, study, place, everything, best):
             show_report(outcome.report, outcome.link)
 
 
-def worker(asked: argparse.Namespace) -> None:
+def worker(parsed: argparse.Namespace) -> None:
     """Take trials of a study, one after the other; ``kdlab sweep`` starts this, a cluster may as well."""
     from kdlab.records.executions import settle_killed
     from kdlab.sweep.check import check_sweep
@@ -140,67 +140,67 @@ def worker(asked: argparse.Namespace) -> None:
     from kdlab.sweep.trial import Trials
     from kdlab.sweep.worker import Target, die_with_parent, work
 
-    if asked.launched:
+    if parsed.launched:
         die_with_parent()
-    found, place, options = opened(asked)
-    if not asked.launched:  # the launcher has done this for its own
+    found, place, options = opened(parsed)
+    if not parsed.launched:  # the launcher has done this for its own
         settle_killed(place.mlruns)
         join(found, place, check_sweep(found, options))
-    until = asked.until
-    if until is None and asked.timeout is not None:
-        until = time.time() + asked.timeout
-    trials = asked.trials if asked.launched or asked.timeout else asked.trials or found.trials
+    until = parsed.until
+    if until is None and parsed.timeout is not None:
+        until = time.time() + parsed.timeout
+    trials = parsed.trials if parsed.launched or parsed.timeout else parsed.trials or found.trials
     try:
-        work(found, place, Trials(found, place, options, asked.parent), Target(trials, until, keep_count(asked.keep)))
+        work(found, place, Trials(found, place, options, parsed.parent), Target(trials, until, keep_count(parsed.keep)))
     finally:
         close_abandoned(place.mlruns)  # its launcher may have been killed
 
 
-def report(asked: argparse.Namespace) -> None:
+def report(parsed: argparse.Namespace) -> None:
     """Write the page of a study again, as it is now."""
     from kdlab.records.executions import settle_killed
     from kdlab.sweep.page import write_page
     from kdlab.sweep.study import load
     from kdlab.sweep.tracking import close_abandoned
 
-    found, place, _ = opened(asked)
+    found, place, _ = opened(parsed)
     settle_killed(place.mlruns)
     close_abandoned(place.mlruns)
     print(f"sweep report: {shortened(write_page(found, load(place), place))}")
 
 
-def opened(asked: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
+def opened(parsed: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
     """The sweep that a command names, where its study is, and the choices for its trials."""
     from kdlab.sweep.definition import read_sweep
     from kdlab.sweep.study_place import place_of
     from kdlab.sweep.trial import options_for
 
-    found = read_sweep(asked.file, asked.set, asked.quick)
-    place = place_of(asked.study or found.name, asked.storage, asked.mlruns)
-    return found, place, options_for(place.mlruns, asked.accelerator, found.stages, asked.quick)
+    found = read_sweep(parsed.file, parsed.set, parsed.quick)
+    place = place_of(parsed.study or found.name, parsed.storage, parsed.mlruns)
+    return found, place, options_for(place.mlruns, parsed.accelerator, found.stages, parsed.quick)
 
 
-def clean(asked: argparse.Namespace) -> None:
+def clean(parsed: argparse.Namespace) -> None:
     """Show what nothing finished refers to and what was deleted in MLflow, and free it if asked."""
     from kdlab.records.cleaning import Leftover, leftovers
     from kdlab.records.executions import settle_killed
     from kdlab.sweep.deleted_runs import DeletedRun, deleted_runs, purge
 
-    mlruns = asked.mlruns.resolve()
+    mlruns = parsed.mlruns.resolve()
     settle_killed(mlruns)
-    found, deleted = list(leftovers(mlruns, asked.trials, asked.caches)), deleted_runs(mlruns)
+    found, deleted = list(leftovers(mlruns, parsed.trials, parsed.caches)), deleted_runs(mlruns)
     shown: list[Leftover | DeletedRun] = [*found, *deleted]
     for one in shown:
         print(f"{_bytes(one.size):>10}  {shortened(one.path)}  {one.why}")
     if not shown:
         print("nothing to free")
-    elif asked.free:
+    elif parsed.free:
         print(f"freed {_bytes(sum(leftover.free() for leftover in found) + purge(mlruns, deleted))}")
     else:
         print(f"{_bytes(sum(one.size for one in shown))} in all; --free deletes them")
 
 
-def dashboard(asked: argparse.Namespace) -> None:
+def dashboard(parsed: argparse.Namespace) -> None:
     """Serve Optuna's own pages on a study's storage."""
     import importlib.util
     import subprocess
@@ -210,17 +210,19 @@ def dashboard(asked: argparse.Namespace) -> None:
     from kdlab.sweep.storage import open_storage
     from kdlab.sweep.study_place import place_of
 
-    place = place_of(asked.study or asked.file.name.split(".")[0], asked.storage, asked.mlruns)
+    place = place_of(parsed.study or parsed.file.name.split(".")[0], parsed.storage, parsed.mlruns)
     open_storage(place)
     # The storage's address may hold a password, so it goes by the environment.
     code = (
         "import os, sys; from optuna_dashboard._cli import main; "
         "sys.argv.insert(1, os.environ['KDLAB_STORAGE']); main()"
     )
-    command = [sys.executable, "-c", code, "--port", str(asked.port)]
+    command = [sys.executable, "-c", code, "--port", str(parsed.port)]
     served = subprocess.run(command, check=False, env={**os.environ, "KDLAB_STORAGE": place.url})
     if served.returncode not in (0, 130, -2, -15):
-        raise ConfigurationError(f"the dashboard ended with exit code {served.returncode}; is port {asked.port} taken?")
+        raise ConfigurationError(
+            f"the dashboard ended with exit code {served.returncode}; is port {parsed.port} taken?"
+        )
 
 
 def seconds(text: str) -> float:

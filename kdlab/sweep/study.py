@@ -1,4 +1,4 @@
-"""An Optuna study as several workers share it: joined or made, its trials counted, claimed one by one, and buried."""
+"""An Optuna study as several workers share it: joined or made, its trials claimed one by one, and failed with them."""
 
 import json
 import os
@@ -191,7 +191,7 @@ def _alive_file(place: StudyPlace, worker: str) -> Path:
     return place.folder / f"alive-{worker}.lock"
 
 
-def bury(study: Study, place: StudyPlace) -> None:
+def fail_dead_trials(study: Study, place: StudyPlace) -> None:
     """Fail trials whose worker is dead, and queue them again; the claim lock is held by the caller.
 
     A worker names itself in its trial before it gives the claim lock back: a running trial without a name has none.

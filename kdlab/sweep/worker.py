@@ -27,9 +27,9 @@ from kdlab.sweep.study import (
     SURPLUS,
     WORKER,
     alive,
-    bury,
     claiming,
     counts,
+    fail_dead_trials,
     give_back,
     is_surplus,
     new_worker,
@@ -98,7 +98,7 @@ def _one(study: Study, sweep: Sweep, place: StudyPlace, trials: Trials, target: 
     A stop comes through while the trial runs; it waits where Optuna begins a trial or writes how it ended.
     """
     with claiming(place) as claim, held_back() as stops:
-        bury(study, place)
+        fail_dead_trials(study, place)
         check_for_progress(study)
         by_state = counts(study)
         done = sum(by_state[state] for state in FINISHED)

@@ -108,7 +108,7 @@ def test_the_unsigned_trial_of_another_place_is_not_buried(tmp_path: Path) -> No
     _, place, _, study = joined(tmp_path)
     study.ask()
     with worker.claiming(place):
-        worker.bury(study, place)
+        worker.fail_dead_trials(study, place)
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING]
 
 

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from kdlab.errors import ConfigurationError, Interrupted
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.pruning import Pruning
-from kdlab.sweep.study import REASON, STAGES, bury, claiming, join
+from kdlab.sweep.study import REASON, STAGES, claiming, fail_dead_trials, join
 from kdlab.sweep.trial import Trials, out_of_memory
 from kdlab.sweep.worker import Target, work
 from kdlab.tracking.store import Store
@@ -109,7 +109,7 @@ def test_a_dead_workers_trial_is_failed_and_tried_once_more(tmp_path: Path) -> N
         trial = study.ask()
         values = sweep.space.suggest(trial)
         with claiming(place):
-            bury(study, place)  # a running trial that no worker has signed
+            fail_dead_trials(study, place)  # a running trial that no worker has signed
         assert len(study.trials) == expected
         assert values == {"temperature": 2.0, "alpha": 1.0}
     assert states(study) == ["FAIL", "FAIL"]

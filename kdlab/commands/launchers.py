@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def local(asked: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
+def local(parsed: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
     """Processes of this machine."""
     from kdlab.workers.machine import shared
     from kdlab.workers.processes import Processes
 
     for option in ("address", "gpus_per_trial"):
-        if getattr(asked, option) is not None:
-            told = f"--{option.replace('_', '-')} {getattr(asked, option)}"
+        if getattr(parsed, option) is not None:
+            told = f"--{option.replace('_', '-')} {getattr(parsed, option)}"
             raise ConfigurationError(f"{told}: this is said to a cluster; add --launcher ray, or leave it out")
-    machine = shared(asked.workers, asked.per_gpu, asked.accelerator)
+    machine = shared(parsed.workers, parsed.per_gpu, parsed.accelerator)
     # The storage's address may hold a password, which must not stand on a command line.
     yield Processes(replace(machine, further={"KDLAB_STORAGE": place.url}))
 
 
 @contextmanager
-def ray(asked: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
+def ray(parsed: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
     """Workers on a Ray cluster."""
     from kdlab.sweep.study_place import check_storage
     from kdlab.workers.ray_joining import joined
 
-    if asked.per_gpu != 1:
-        raise ConfigurationError(f"--per-gpu {asked.per_gpu}: Ray is told --gpus-per-trial {1 / asked.per_gpu:.3g}")
+    if parsed.per_gpu != 1:
+        raise ConfigurationError(f"--per-gpu {parsed.per_gpu}: Ray is told --gpus-per-trial {1 / parsed.per_gpu:.3g}")
     with joined(
         [found.path.resolve(), found.experiment.path.resolve(), place.folder],
-        asked.address,
-        asked.workers,
-        asked.gpus_per_trial,
-        asked.accelerator,
+        parsed.address,
+        parsed.workers,
+        parsed.gpus_per_trial,
+        parsed.accelerator,
         variables={"KDLAB_STORAGE": place.url},
         check=lambda nodes: check_storage(place, nodes),
     ) as cluster:
