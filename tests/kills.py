@@ -28,7 +28,7 @@ SCENES = {
     ("context", "_soft_labels"): "soft labels",
     ("training", "finish"): "finish",
     ("stage_folder", "finish"): "finish",
-    ("life", ""): "training",
+    ("checkpoints", ""): "training",
     ("scoring", ""): "test",
     ("report", "report"): "report",
     ("page", ""): "sweep's end",

@@ -35,6 +35,7 @@ ALONE = {
     "models": {"torch", "kdlab.models"},
     "data": {"torch", "lightning", "numpy", "sklearn", "mlxtend", "PIL", "kdlab.data"},
     "signals": {"torch", "kdlab.signals"},
+    "records": {"torch", "lightning", "numpy", "safetensors", "filelock", "kdlab.records", "kdlab.errors"},
     "workers": {"ray", "kdlab.workers", "kdlab.errors", "kdlab.interruption"},
 }
 
