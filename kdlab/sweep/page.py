@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna.visualization as draw
+from markupsafe import Markup
 from optuna import Study
 from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from kdlab.records.files import replacing
-from kdlab.report.markup import Markup, element, table
-from kdlab.report.style import STYLE
+from kdlab.report.rendering import render
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.numbers import number, setting
 from kdlab.sweep.ranking import front, ranked
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: So many trials stand in the table, and so many contour maps on the page.
 ROWS, CONTOURS = 20, 6
-#: The report's looks without its rules for drawings, which would squeeze plotly's.
-LOOKS = Markup("\n".join(line for line in STYLE.splitlines() if not line.startswith("svg")))
 
 
 def write_page(sweep: Sweep, study: Study, place: StudyPlace) -> Path:
@@ -50,43 +48,37 @@ def summary(sweep: Sweep, study: Study) -> str:
 
 
 def _page(sweep: Sweep, study: Study, place: StudyPlace) -> str:
-    title = f"Sweep {place.name}"
-    head = [
-        element("meta", charset="utf-8"),
-        element("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", LOOKS),
-    ]
-    parts = [element("h1", title), element("p", _count_line(study), class_="quiet"), *_tables(sweep, study)]
-    for heading, figure in _figures(sweep, study):
-        # plotly's own script stands in the page once, so that it opens without a network.
-        first = not any("plotly-graph-div" in part for part in parts)
-        figure.update_layout(title=None)  # the heading says it
-        drawn = figure.to_html(full_html=False, include_plotlyjs=first, config={"displaylogo": False})
-        # A row of slices is wider than a phone: it scrolls by itself, not with the page.
-        parts += [element("h2", heading), element("div", Markup(drawn), style="overflow-x: auto")]
-    body = element("main", *parts)
-    return f"<!doctype html>\n{element('html', element('head', *head), element('body', body), lang='en')}\n"
+    return render(
+        "sweep.html",
+        title=f"Sweep {place.name}",
+        counts=_count_line(study),
+        several=len(sweep.objectives) > 1,
+        best=_best_trials(sweep, study),
+        failed=_failed_trials(study),
+        figures=[(heading, _html(figure, first=not n)) for n, (heading, figure) in enumerate(_figures(sweep, study))],
+    )
+
+
+def _html(figure: "Figure", first: bool) -> Markup:
+    """The figure as HTML; plotly's own script comes with the first, so that the page opens without a network."""
+    figure.update_layout(title=None)  # the heading says it
+    drawn = figure.to_html(full_html=False, include_plotlyjs=first, config={"displaylogo": False})
+    return Markup(drawn)  # noqa: S704 plotly writes the names as JSON, which cannot end its script
 
 
 def _count_line(study: Study) -> str:
     trials = study.get_trials(deepcopy=False)
-    told = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-    return ", ".join(f"{sum(t.state == state for t in trials)} trials {word}" for word, state in told.items())
+    states = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+    return ", ".join(f"{sum(t.state == state for t in trials)} trials {word}" for word, state in states.items())
 
 
-def _tables(sweep: Sweep, study: Study) -> Iterator[Markup]:
+def _best_trials(sweep: Sweep, study: Study) -> tuple[list[str], list[list[str]]]:
+    """The heading and the rows of the table of the best trials."""
     best, on_front = ranked(study), {trial.number for trial in front(study)}
     names = list(dict.fromkeys(name for trial in best for name in trial.params))
     goals = [f"{o.name} ({'higher' if o.maximize else 'lower'} is better)" for o in sweep.objectives]
     bounds = [constraint.name for constraint in sweep.constraints]
     several = len(sweep.objectives) > 1
-    if several:
-        yield element(
-            "p",
-            "The chosen trade-off stands first: the trial of the Pareto front that is nearest to the best value of "
-            "every objective, each measured between the front's own best and worst.",
-        )
     rows = []
     for trial in best[:ROWS]:
         cells = [f"{trial.number}{' (front)' if several and trial.number in on_front else ''}"]
@@ -94,12 +86,13 @@ def _tables(sweep: Sweep, study: Study) -> Iterator[Markup]:
         cells += [setting(trial.params.get(name, "")) for name in names]
         cells += [_kept(trial, name) for name in bounds]
         rows.append([*cells, str(trial.user_attrs.get(EXECUTION, ""))])
-    yield element("h2", "Best trials")
-    yield table(["Trial", *goals, *names, *bounds, "Execution"], rows, class_="numbers")
-    failed = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.FAIL]
-    if failed:
-        told = [[str(t.number), str(t.user_attrs.get(REASON, "its worker died"))] for t in failed[-ROWS:]]
-        yield element("details", element("summary", "Failed trials"), table(["Trial", "Why"], told))
+    return ["Trial", *goals, *names, *bounds, "Execution"], rows
+
+
+def _failed_trials(study: Study) -> list[list[str]]:
+    """The last failed trials, each with the reason."""
+    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    return [[str(trial.number), str(trial.user_attrs.get(REASON, "its worker died"))] for trial in failed[-ROWS:]]
 
 
 def _kept(trial: FrozenTrial, name: str) -> str:
@@ -115,18 +108,18 @@ def _figures(sweep: Sweep, study: Study) -> "Iterator[tuple[str, Figure]]":
     vary = [name for name in always if len({repr(trial.params[name]) for trial in done}) > 1]
     with quiet():
         # A cloud in three dimensions cannot be read; two aims at a time can.
-        for one, other in combinations(range(len(sweep.objectives)), 2):
-            yield _pareto_front(sweep, study, one, other)
+        for x, y in combinations(range(len(sweep.objectives)), 2):
+            yield _pareto_front(sweep, study, x, y)
         for position, objective in enumerate(sweep.objectives):
             yield from _of_objective(study, position, objective.name, vary)
 
 
-def _pareto_front(sweep: Sweep, study: Study, one: int, other: int) -> "tuple[str, Figure]":
+def _pareto_front(sweep: Sweep, study: Study, x: int, y: int) -> "tuple[str, Figure]":
     """Two objectives of every trial; those that no other beats in all objectives stand out."""
-    names = [sweep.objectives[position].name for position in (one, other)]
+    names = [sweep.objectives[position].name for position in (x, y)]
 
     def values(trial: FrozenTrial) -> tuple[float, float]:
-        return trial.values[one], trial.values[other]
+        return trial.values[x], trial.values[y]
 
     return f"Pareto front: {' and '.join(names)}", draw.plot_pareto_front(study, targets=values, target_names=names)
 
@@ -155,10 +148,10 @@ def _of_objective(study: Study, position: int, name: str, vary: list[str]) -> "I
 
 def _by_importance(study: Study, names: list[str], position: int) -> list[str]:
     """The settings that mattered most come first; temperature and alpha, which everybody asks for, before them."""
-    wanted = [name for name in names if name in ("temperature", "alpha")]
+    popular = [name for name in names if name in ("temperature", "alpha")]
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    rest = [name for name in names if name not in wanted]
+    rest = [name for name in names if name not in popular]
     if len({trial.values[position] for trial in trials}) > 1 and len(names) > 1:
         mattered = get_param_importances(study, params=names, target=lambda trial: float(trial.values[position]))
         rest.sort(key=lambda name: -mattered.get(name, 0.0))
-    return [*wanted, *rest][:4]
+    return [*popular, *rest][:4]

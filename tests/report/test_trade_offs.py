@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kdlab.report.columns import ACCURACY, DELETION
-from kdlab.report.figures import trade_offs
+from kdlab.report.trade_offs import front
 from tests.report.test_winners import summary
 
 
@@ -13,5 +13,6 @@ def test_the_front_takes_a_low_deletion_auc_for_good(tmp_path: Path) -> None:
         "exact": {ACCURACY.key: [0.9, 0.9], DELETION.key: [0.4, 0.42]},
         "faithful": {ACCURACY.key: [0.8, 0.8], DELETION.key: [0.2, 0.22]},
     }
-    page = trade_offs(summary(tmp_path, values))
-    assert "no other student is at least as good in all of accuracy, deletion AUC: exact, faithful." in page
+    sentence = front(summary(tmp_path, values))
+    assert sentence is not None
+    assert "no other student is at least as good in all of accuracy, deletion AUC: exact, faithful." in sentence
