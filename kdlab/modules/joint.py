@@ -89,21 +89,21 @@ class Joint(Distilled):
     ) -> None:
         super().__init__(
             model,
-            teacher,
-            distill,
-            alpha,
-            task,
-            task_weight,
-            optimizer,
-            scheduler,
-            scheduler_every_step,
-            alpha_schedule,
-            task_schedule,
-            self_teacher,
+            teacher=teacher,
+            distill=distill,
+            alpha=alpha,
+            task=task,
+            task_weight=task_weight,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            scheduler_every_step=scheduler_every_step,
+            alpha_schedule=alpha_schedule,
+            task_schedule=task_schedule,
+            self_teacher=self_teacher,
         )
         if min(beta, explain_weight, help_back) < 0:
-            found = f"{beta}, {explain_weight} and {help_back}"
-            raise ValueError(f"beta, explain_weight and help_back must not be negative, got {found}")
+            weights = f"{beta}, {explain_weight} and {help_back}"
+            raise ValueError(f"beta, explain_weight and help_back must not be negative, got {weights}")
         if help_back > 0 and explain_weight == 0:
             raise ValueError("help_back needs an explainer that learns: set explain_weight above 0")
         if freeze and (couple or help_back or masked_share or self_teacher or not explain_weight):
