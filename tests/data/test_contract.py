@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kdlab.commands.class_kinds import classes_of_package
 from kdlab.data.augment import Noise, ShiftFlip
 from kdlab.data.base import DataModule
 from kdlab.data.breast_cancer import BreastCancer
@@ -23,9 +24,9 @@ from kdlab.testing.data import (
     check_repeatable,
 )
 from tests.data.made_up import MadeUp, write_idx, write_image_folder, write_mixed, write_numbers
+from tests.families import buildable
 
-MODULES: dict[str, Callable[[Path], DataModule]] = {
-    "digits": lambda _: Digits(),
+LISTED: dict[str, Callable[[Path], DataModule]] = {
     "digits, augmented": lambda _: Digits(augment=ShiftFlip(1)),
     "breast_cancer": lambda _: BreastCancer(batch_size=32),
     "breast_cancer, augmented": lambda _: BreastCancer(augment=Noise(0.2)),
@@ -37,6 +38,13 @@ MODULES: dict[str, Callable[[Path], DataModule]] = {
     "made_up table": lambda _: MadeUp(shape=(6,), classes=3),
     "made_up series": lambda _: MadeUp(shape=(2, 32), classes=3, augment=Noise(0.1)),
 }
+#: Every data set that needs no file, found by itself and called after its file: a new one needs no entry here.
+DISCOVERED = {
+    target.__module__.rpartition(".")[2]: build for target, build in buildable("data").items() if target is not MNIST5k
+}
+MODULES: dict[str, Callable[[Path], DataModule]] = {
+    name: (lambda _, build=build: build()) for name, build in DISCOVERED.items()
+} | LISTED
 
 REAL: dict[str, Callable[[], DataModule]] = {
     "letters": lambda: Csv("${KDLAB_DATA}/letter-recognition/letter.csv", target="letter"),
@@ -81,3 +89,9 @@ def test_a_broken_module_is_found() -> None:
 
     with pytest.raises(AssertionError, match="differ from one loading"):
         check_repeatable(Forgetful(), Forgetful())
+
+
+def test_every_data_set_of_the_package_is_among_the_cases() -> None:
+    files = {target.__module__.rpartition(".")[2] for _, target in classes_of_package("data")}
+    assert len(files) > 5
+    assert {file for file in files if not any(name.startswith(file) for name in MODULES)} == {"mnist5k"}

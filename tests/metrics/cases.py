@@ -42,6 +42,7 @@ from kdlab.metrics.negative_log_likelihood import NegativeLogLikelihood
 from kdlab.metrics.parameter_randomisation import ParameterRandomisation
 from kdlab.metrics.road import ROAD
 from kdlab.metrics.sensitivity import AverageSensitivity, LocalLipschitz, MaxSensitivity
+from tests.families import buildable
 
 CLASSES = 3
 Make = Callable[[], Metric]
@@ -110,7 +111,14 @@ IMAGES: dict[str, Make] = {
     "deletion_patch": partial(DeletionAUC, patch=3),
     "aopc_patch": partial(AOPC, patch=2),
 }
-METRICS = LABELS | FIDELITY | ATTRIBUTIONS | PERTURBATION | CURVES | IMAGES
+LISTED = LABELS | FIDELITY | ATTRIBUTIONS | PERTURBATION | CURVES | IMAGES
+#: Every other metric of the package, found by itself: a new file needs no entry here.
+DISCOVERED: dict[str, Make] = {
+    target.__name__: build
+    for target, build in buildable("metrics", classes=CLASSES).items()
+    if target not in {type(make()) for make in LISTED.values()}
+}
+METRICS = LISTED | DISCOVERED
 
 
 class Gradient:
