@@ -50,9 +50,9 @@ def gathered(*tensors: Tensor) -> list[Tensor]:
     count = torch.tensor([len(tensors[0])], device=tensors[0].device)
     counts = [torch.empty_like(count) for _ in range(processes())]
     dist.all_gather(counts, count)
-    found = [int(number) for number in counts]
-    if len(set(found)) > 1:
+    sizes = [int(number) for number in counts]
+    if len(set(sizes)) > 1:
         raise ValueError(
-            f"the processes hold {found} samples; a loss between samples needs as many in each, so drop the last batch"
+            f"the processes hold {sizes} samples; a loss between samples needs as many in each, so drop the last batch"
         )
     return [_Gather.apply(tensor.contiguous()) for tensor in tensors]  # type: ignore[no-untyped-call]  # torch's

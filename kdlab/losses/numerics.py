@@ -77,8 +77,8 @@ def check_alike(**tensors: Tensor) -> None:
         ValueError: With every name and shape.
     """
     if len({tensor.shape for tensor in tensors.values()}) > 1:
-        found = " and ".join(f"{name} of shape {tuple(tensor.shape)}" for name, tensor in tensors.items())
-        raise ValueError(f"{found} do not match")
+        shapes = " and ".join(f"{name} of shape {tuple(tensor.shape)}" for name, tensor in tensors.items())
+        raise ValueError(f"{shapes} do not match")
 
 
 def as_list(features: Features) -> list[Tensor]:

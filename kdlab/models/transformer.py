@@ -90,7 +90,9 @@ class Transformer(nn.Module):
         number = torch.zeros(*sizes, dtype=torch.int64)
         for axis, size in enumerate(sizes):
             along = torch.arange(size) // patch
-            number = number * (size // patch) + along.reshape([-1 if one == axis else 1 for one in range(len(sizes))])
+            number = number * (size // patch) + along.reshape(
+                [-1 if dimension == axis else 1 for dimension in range(len(sizes))]
+            )
         return number.expand(*shape)
 
     def forward(self, inputs: Tensor) -> Tensor:

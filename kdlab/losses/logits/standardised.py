@@ -52,10 +52,10 @@ class _Forward:
         self.__signature__ = inspect.signature(loss.forward)
 
     def __call__(self, *arguments: Any, **named: Any) -> Tensor:  # noqa: ANN401  what the loss takes
-        given: Mapping[str, Any] = self.__signature__.bind(*arguments, **named).arguments
+        bound_arguments: Mapping[str, Any] = self.__signature__.bind(*arguments, **named).arguments
         scaled = {
             name: standardised(value, self.epsilon) if name in ("logits", "teacher_logits") else value
-            for name, value in given.items()
+            for name, value in bound_arguments.items()
         }
         value: Tensor = self.loss(**scaled)
         return value

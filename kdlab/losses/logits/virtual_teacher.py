@@ -38,10 +38,10 @@ class VirtualTeacher(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return a scalar from logits (batch, classes) and class numbers (batch,), -1 where unlabelled."""
         student = F.log_softmax(at_least_float32(logits) / self.temperature, dim=1)
-        known = target >= 0
+        labelled = target >= 0
         others = math.log((1 - self.correct) / max(logits.shape[1] - 1, 1))
         teacher = torch.full_like(student, others).scatter(1, target.clamp(min=0)[:, None], math.log(self.correct))
         divergence = F.kl_div(
             student, F.log_softmax(teacher / self.temperature, dim=1), log_target=True, reduction="none"
         ).sum(1)
-        return self.temperature**2 * torch.where(known, divergence, 0.0).sum() / known.sum().clamp(min=1)
+        return self.temperature**2 * torch.where(labelled, divergence, 0.0).sum() / labelled.sum().clamp(min=1)
