@@ -3,10 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
 from kdlab.configuration.experiment import read
+from kdlab.errors import StageError
 from kdlab.stages.context import Context
 from kdlab.stages.options import Options
 from kdlab.teacher import Teacher
@@ -44,3 +46,15 @@ def test_only_a_stage_that_can_use_them_has_unlabelled_samples_in_its_batches(tm
         data = job.arranged_data(module(stage, model, teacher))
         targets = torch.cat([batch["target"] for batch in data.train_dataloader()])
         assert bool((targets < 0).any()) == unlabelled
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_model_has_an_output_for_each_class_and_no_more(tmp_path: Path, classes: int) -> None:
+    baseline = content()["stages"]["baseline"]
+    baseline["module"]["init_args"]["model"]["init_args"]["classes"] = classes
+    context = Context(read(written(tmp_path, stages={"baseline": baseline})), Options(mlruns=tmp_path / "mlruns"))
+    job = context.job(context.graph.node("baseline", 0))
+    with pytest.raises(
+        StageError, match=rf"its model \(MLP\) gives outputs of shape \(2, {classes}\), the data have 3 classes"
+    ):
+        job.build()
