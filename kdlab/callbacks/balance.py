@@ -69,9 +69,9 @@ class Balance(lightning.Callback):
 
         def look(terms: Terms) -> None:
             if trainer.global_step % self.every_n_steps == 0:
-                found = shares(gradient_norms(terms, parameters))
-                if found:
-                    self._means.add(found)
+                gradient_shares = shares(gradient_norms(terms, parameters))
+                if gradient_shares:
+                    self._means.add(gradient_shares)
 
         pl_module.observe = look
 

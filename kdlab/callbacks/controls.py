@@ -59,15 +59,15 @@ def shuffled(attributions: Tensor, explained: Tensor, index: Tensor) -> Tensor:
         explained: (batch,), the class that they explain.
         index: (batch,), the number of each sample, all different.
     """
-    found = torch.full_like(attributions, torch.nan)
+    moved_attributions = torch.full_like(attributions, torch.nan)
     for number in sorted(set(explained.tolist())):
         members = (explained == number).nonzero().flatten()
         members = members[index[members].argsort()]
         generator = torch.Generator().manual_seed(address(0, "shuffled", number))
         members = members[torch.randperm(len(members), generator=generator).to(members.device)]
         if len(members) > 1:
-            found[members] = attributions[members.roll(-1)]
-    return found
+            moved_attributions[members] = attributions[members.roll(-1)]
+    return moved_attributions
 
 
 def untrained(model: nn.Module) -> nn.Module | None:

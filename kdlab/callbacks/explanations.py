@@ -60,15 +60,15 @@ class Explanations:
         with explaining(module), torch.inference_mode():
             inputs, explained = signals["inputs"], signals["logits"].argmax(dim=1)
             try:
-                found = self._make(signals["model"]).attribute(inputs, explained)
+                attributions = self._make(signals["model"]).attribute(inputs, explained)
             except RuntimeError as error:
                 raise TypeError(
                     f"the explainer of evaluate cannot explain in inference mode ({error}); name captum's methods "
                     f"through the adapter: {{class_path: Captum, init_args: {{method: captum.attr.Saliency}}}}"
                 ) from error
-        if found.shape != inputs.shape:
+        if attributions.shape != inputs.shape:
             raise ValueError(
-                f"the explainer of evaluate gives shape {tuple(found.shape)}, the inputs have {tuple(inputs.shape)}"
+                f"the explainer of evaluate gives shape {tuple(attributions.shape)}, the inputs have {tuple(inputs.shape)}"
             )
 
     def scored(
@@ -86,29 +86,31 @@ class Explanations:
         own, shared = self._explained(signals, baseline, split)
         for measure in measures.values():
             measure.ask(shared if COMPARED in measure.ask.names() else own)
-        found: dict[str, Metric] = {name: measure.metric for name, measure in measures.items()}
+        metrics: dict[str, Metric] = {name: measure.metric for name, measure in measures.items()}
         others: dict[str, _Other] = {}
         if "explainer" in own:
             others["explainer"] = _Other(_as_attributions(own, own["explainer"]), _without_teacher)
         if controls:
             others |= self._controls(own, shared)
         for prefix, other in others.items():
-            found |= dict(_scored_for_another(prefix, other, measures))
-        return found
+            metrics |= dict(_scored_for_another(prefix, other, measures))
+        return metrics
 
     def _explained(self, signals: Signals, baseline: Tensor, split: str) -> tuple[Signals, Signals]:
         """Signals with the model's own class explained, and with the teacher's."""
         explainer = self._make(signals["model"])
-        known = {"baseline": baseline, **_callable(explainer)}
+        explained_by = {"baseline": baseline, **_callable(explainer)}
 
         def attributions(given: Signals) -> Tensor:
             return explainer.attribute(given["inputs"], given["explained"])
 
-        own = signals.joined({**known, "explained": signals["logits"].argmax(dim=1)}, {"attributions": attributions})
+        own = signals.joined(
+            {**explained_by, "explained": signals["logits"].argmax(dim=1)}, {"attributions": attributions}
+        )
         if "teacher" not in signals:
             return own, own
         shared = signals.joined(
-            {**known, "explained": signals["teacher_logits"].argmax(dim=1)},
+            {**explained_by, "explained": signals["teacher_logits"].argmax(dim=1)},
             {"attributions": attributions, "teacher_attributions": lambda s: self._teachers(s, split)},
         )
         return own, shared
@@ -117,8 +119,8 @@ class Explanations:
         """The teacher's attributions of a probe: neither changes, so they are computed once a split."""
         if split not in self._of_teacher:
             with torch.inference_mode(False):
-                found = signals["teacher"].attributions(signals["inputs"], signals["explained"], self._make)
-            self._of_teacher[split] = found
+                attributions = signals["teacher"].attributions(signals["inputs"], signals["explained"], self._make)
+            self._of_teacher[split] = attributions
         return self._of_teacher[split]
 
     def _controls(self, own: Signals, shared: Signals) -> dict[str, _Other]:
@@ -127,17 +129,17 @@ class Explanations:
         index = own["index"] if "index" in own else torch.arange(len(inputs), device=inputs.device)
         elsewhere = own.joined({"attributions": moved(own["attributions"], index)})
         # They have nothing that explains again.
-        found = {"explanation/random": _Other(elsewhere, lambda a: _without_teacher(a) and "attribute" not in a)}
+        controls = {"explanation/random": _Other(elsewhere, lambda a: _without_teacher(a) and "attribute" not in a)}
         model = untrained(own["model"])
         if model is not None:
             copys = _as_attributions(own, self._make(model))
             # Who changes the model and asks for explanations again gets the copy's, which stay as they are.
             again = frozenset({"attribute", "model"})
-            found["explanation/untrained"] = _Other(copys, lambda a: _without_teacher(a) and not again <= a)
+            controls["explanation/untrained"] = _Other(copys, lambda a: _without_teacher(a) and not again <= a)
         if COMPARED in shared:
             theirs = _anothers(shared, index)
-            found["explanation/shuffled"] = _Other(theirs, lambda a: COMPARED in a)
-        return found
+            controls["explanation/shuffled"] = _Other(theirs, lambda a: COMPARED in a)
+        return controls
 
 
 def _without_teacher(asked: frozenset[str]) -> bool:

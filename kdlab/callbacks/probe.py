@@ -38,10 +38,10 @@ class Probe:
     def of(self, data: object, split: str, device: torch.device) -> dict[str, Tensor]:
         """The samples of a split, as a batch."""
         if isinstance(data, DataModule):
-            found = data.probe(self.count, split)
+            batch = data.probe(self.count, split)
         else:
-            found = {name: torch.cat([kept[name] for kept in self._kept])[: self.count] for name in self._kept[0]}
-        return {name: rows.to(device) for name, rows in found.items()}
+            batch = {name: torch.cat([kept[name] for kept in self._kept])[: self.count] for name in self._kept[0]}
+        return {name: rows.to(device) for name, rows in batch.items()}
 
     def baseline(self, data: object, inputs: Tensor) -> Tensor:
         """What stands for an absent feature, of one input's shape."""

@@ -22,10 +22,10 @@ def lines(
         experiment: its name.
         stages: the folder of all stage folders.
     """
-    known = [record for record in _records(stages) if record["experiment"] == experiment]
+    trained_before = [record for record in _records(stages) if record["experiment"] == experiment]
     width = max((len(node.stage) for node in nodes), default=0)
     for node in nodes:
-        same = [record for record in known if record["stage"] == node.stage]
+        same = [record for record in trained_before if record["stage"] == node.stage]
         said = _said(node, same, parameters[node.stage])
         yield f"{node.stage:{width}}  seed {node.seed:<4} {node.folder.fingerprint}  {said}"
 
@@ -68,13 +68,13 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 def _records(stages: Path) -> Iterator[Record]:
     """What is known of each stage folder, oldest first; one that is damaged is none."""
-    found = []
+    records = []
     for path in stages.glob("*/stage.json"):
         record = _json(path)
         if record is not None and {"experiment", "stage", "seed", "parameters"} <= set(record):
             done = _json(path.parent / "done.json") or {}
-            found.append({"created": 0, **record, "seconds": done.get("seconds")})
-    yield from sorted(found, key=lambda record: record["created"])
+            records.append({"created": 0, **record, "seconds": done.get("seconds")})
+    yield from sorted(records, key=lambda record: record["created"])
 
 
 def _json(path: Path) -> Record | None:

@@ -215,12 +215,12 @@ class DataModule(L.LightningDataModule, ABC):
         return digest.hexdigest()
 
     def _with_labels(self, target: Tensor, seed: int, labelled: int) -> Tensor:
-        known = (target >= 0).nonzero().flatten()
-        if not 0 <= labelled <= len(known):
+        labelled_rows = (target >= 0).nonzero().flatten()
+        if not 0 <= labelled <= len(labelled_rows):
             raise ValueError(
-                f"labelled must be between 0 and the {len(known)} labelled training samples, got {labelled}"
+                f"labelled must be between 0 and the {len(labelled_rows)} labelled training samples, got {labelled}"
             )
-        kept = known[stratified_order(target[known], generator_at("labelled", seed))[:labelled]]
+        kept = labelled_rows[stratified_order(target[labelled_rows], generator_at("labelled", seed))[:labelled]]
         return torch.full_like(target, -1).index_copy(0, kept, target[kept])
 
     def _checked(self, split: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -41,9 +41,9 @@ def in_one_line(name: str, data: LightningDataModule, found: Mapping[str, Any] |
     samples = " / ".join(f"{count:,}" for count in found["samples"].values())
     shape = " × ".join(map(str, found["shape"]))
     shares = found["shares"]
-    told = "" if shares is None else f" ({_range(*shares)})"
+    range_of_shares = "" if shares is None else f" ({_range(*shares)})"
     unlabelled = f", {found['unlabelled']:,} training samples without label" if found["unlabelled"] else ""
-    return f"{name}: {samples} samples of {shape} values, {found['classes']} classes{told}{unlabelled}"
+    return f"{name}: {samples} samples of {shape} values, {found['classes']} classes{range_of_shares}{unlabelled}"
 
 
 def _range(low: float, high: float) -> str:

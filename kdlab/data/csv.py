@@ -95,9 +95,9 @@ class Csv(DataModule):
         return self.standardised({split: take(tensors, chosen) for split, chosen in rows.items()}, columns)
 
     def _check_columns(self, file: Path, table: Table) -> None:
-        asked = {"target": [self.target], "split": [self.split] if self.split else []}
-        asked |= {"ignore": self.ignore, "categorical": self.categorical}
-        for argument, columns in asked.items():
+        columns_by_argument = {"target": [self.target], "split": [self.split] if self.split else []}
+        columns_by_argument |= {"ignore": self.ignore, "categorical": self.categorical}
+        for argument, columns in columns_by_argument.items():
             for column in columns:
                 if column not in table.columns:
                     raise ValueError(f"{file} has no column {column!r} ({argument}); it has {list(table.columns)[:30]}")

@@ -59,16 +59,16 @@ class Idx(DataModule):
     def load(self) -> dict[str, dict[str, Tensor]]:
         """Read the four files and draw the validation split."""
         folder = resolved(self.folder)
-        known, test = _read_pair(folder, "train"), _read_pair(folder, "t10k")
-        available = len(known["target"]) - self.val_size
+        training, test = _read_pair(folder, "train"), _read_pair(folder, "t10k")
+        available = len(training["target"]) - self.val_size
         if available < (self.train_size or 1) or len(test["target"]) < (self.test_size or 1):
             raise ValueError(
-                f"{folder} has {len(known['target'])} training and {len(test['target'])} test images; asked for"
+                f"{folder} has {len(training['target'])} training and {len(test['target'])} test images; asked for"
                 f" val_size={self.val_size}, train_size={self.train_size}, test_size={self.test_size}"
             )
         draw = generator_at("split", self.split_seed)
-        train_rows, val_rows = stratified_parts(known["target"], (available, self.val_size), draw)
-        train, val = take(known, train_rows), take(known, val_rows)
+        train_rows, val_rows = stratified_parts(training["target"], (available, self.val_size), draw)
+        train, val = take(training, train_rows), take(training, val_rows)
         splits = {"train": self._part(train, self.train_size), "val": val, "test": self._part(test, self.test_size)}
         return self.standardised(splits)
 

@@ -95,7 +95,7 @@ class ImageFolder(DataModule):
                     continue
                 image = self._read_image(file)
                 if images and image.shape != images[0].shape:
-                    sizes = [tuple(one.shape[1:]) for one in (image, images[0])]
+                    sizes = [tuple(pixels.shape[1:]) for pixels in (image, images[0])]
                     raise ValueError(f"{file} has {sizes[0]} pixels, others {sizes[1]}; give size to scale all images")
                 images.append(image)
                 target.append(number)

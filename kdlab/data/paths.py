@@ -32,7 +32,9 @@ def resolved(path: str) -> Path:
         ValueError: If the path names an environment variable that is not set.
         FileNotFoundError: If nothing is there.
     """
-    found = expanded(path).absolute()
-    if not found.exists():
-        raise FileNotFoundError(f"no file or folder {found}" + (f" (written {path})" if str(found) != path else ""))
-    return found
+    absolute = expanded(path).absolute()
+    if not absolute.exists():
+        raise FileNotFoundError(
+            f"no file or folder {absolute}" + (f" (written {path})" if str(absolute) != path else "")
+        )
+    return absolute

@@ -86,7 +86,7 @@ class Preparation:
             return cls(mean, std)
         number = torch.tensor([column.level is None for column in columns])
         decimals = _decimals(torch.cat([tensors["inputs"] for tensors in splits.values()]))
-        counted = tuple(replace(column, decimals=found) for column, found in zip(columns, decimals, strict=True))
+        counted = tuple(replace(column, decimals=digits) for column, digits in zip(columns, decimals, strict=True))
         return cls(mean.where(number, 0.0), std.where(number, 1.0), counted)
 
     def __call__(self, values: Tensor) -> Tensor:
@@ -167,13 +167,13 @@ class Preparation:
 
 def _decimals(values: Tensor) -> list[int | None]:
     """Return for each column of values (rows, columns) how many digits behind the point write them all."""
-    found: list[int | None] = [None] * values.shape[1]
+    decimals: list[int | None] = [None] * values.shape[1]
     for digits in range(MOST_DECIMALS + 1):
         scaled = (values.double() * 10**digits).round()
         # The quotient is the very number that is read from so many decimals.
         exact = ((scaled / 10**digits == values.double()) & (scaled.abs() < 2**53)).all(dim=0).tolist()
-        found = [digits if before is None and now else before for before, now in zip(found, exact, strict=True)]
-    return found
+        decimals = [digits if before is None and now else before for before, now in zip(decimals, exact, strict=True)]
+    return decimals
 
 
 def _at(number: int, decimals: int) -> Decimal:

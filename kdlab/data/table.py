@@ -99,18 +99,18 @@ def encode(table: Table, columns: list[str], categorical: list[str]) -> tuple[Te
         ValueError: If a cell is missing or not finite, a column mixes numbers and texts, or has too many levels.
     """
     parts: list[Tensor] = []
-    found: list[TableColumn] = []
+    encoded: list[TableColumn] = []
     for column in columns:
         _refuse_missing(table, column)
         values = None if column in categorical else _numbers(table, column)
         if values is not None:
             parts.append(values[:, None])
-            found.append(TableColumn(column))
+            encoded.append(TableColumn(column))
         else:
             codes, levels = _levels(table, column)
             parts.append(torch.nn.functional.one_hot(codes, len(levels)).double())
-            found += [TableColumn(column, level) for level in levels]
-    return torch.cat(parts, dim=1), found
+            encoded += [TableColumn(column, level) for level in levels]
+    return torch.cat(parts, dim=1), encoded
 
 
 def _numbers(table: Table, column: str) -> Tensor | None:

@@ -96,9 +96,9 @@ class AdditiveNetwork(Learned):
                 f"interactions must lie in 0..{measured}, the pairs of {min(inputs, candidates)} features, "
                 f"got {interactions}"
             )
-        for one, other in pairs:
-            if one == other or not (0 <= one < inputs and 0 <= other < inputs):
-                raise ValueError(f"pair {(one, other)} must name two of the {inputs} features, from 0")
+        for first, other in pairs:
+            if first == other or not (0 <= first < inputs and 0 <= other < inputs):
+                raise ValueError(f"pair {(first, other)} must name two of the {inputs} features, from 0")
         self.inputs, self.penalty, self.candidates = inputs, penalty, candidates
         self.reading = reading(inputs, feature_names, preparation)
         self.class_names = named(class_names, classes, "class")
@@ -178,17 +178,17 @@ class AdditiveNetwork(Learned):
         Both in logits, the second NaN for a pair given by hand of which a feature is no candidate. Empty before the
         first ``refit`` and without ``interactions``.
         """
-        found = self.couples
+        couples = self.couples
         return [
-            (self._name(self.inputs + slot), float(found.spread[slot]), float(found.strength[slot]))
-            for slot in found.ranked()
+            (self._name(self.inputs + slot), float(couples.spread[slot]), float(couples.strength[slot]))
+            for slot in couples.ranked()
         ]
 
     def _name(self, part: int) -> str:
         if part < self.inputs:
             return self.reading.name(part)
-        one, other = self.couples.features[part - self.inputs].tolist()
-        return f"{self.reading.name(one)} & {self.reading.name(other)}"
+        first, other = self.couples.features[part - self.inputs].tolist()
+        return f"{self.reading.name(first)} & {self.reading.name(other)}"
 
     def describe(self) -> dict[str, float]:
         """Return how many parts make up 90 % of the strength, the pairs' share of it, and what was chosen lately.
@@ -199,11 +199,11 @@ class AdditiveNetwork(Learned):
         total = strength.sum()
         needed = int((strength.cumsum(0) < 0.9 * total).sum()) + 1 if float(total) > 0 else 0
         pairs = float(self.strength[self.inputs :].sum() / total) if float(total) > 0 else 0.0
-        found = {"parts_for_90_percent": float(needed), "share_of_pairs": pairs}
+        sizes = {"parts_for_90_percent": float(needed), "share_of_pairs": pairs}
         if self.couples.slots:
             spread, replaced = float(self.couples.spread.max()), float(self.couples.replaced)
-            found |= {"strongest_interaction": spread, "pairs_replaced": replaced}
-        return found
+            sizes |= {"strongest_interaction": spread, "pairs_replaced": replaced}
+        return sizes
 
     def text(self) -> str:
         """Return the ranking, one part a line; then the interactions, each with its strength in the model."""
@@ -223,11 +223,13 @@ class AdditiveNetwork(Learned):
         chosen = self.strength[: self.inputs].argsort(descending=True, stable=True)[:DRAWN].tolist()
         values, places = self._over_range(POINTS), self._over_range(SQUARES)
         curves = self._centred(self.parts(values)).cpu()
-        drawn = [Curve(self.reading.name(one), self._in_unit(one, values), curves[:, one]) for one in chosen]
+        drawn = [
+            Curve(self.reading.name(feature), self._in_unit(feature, values), curves[:, feature]) for feature in chosen
+        ]
         own, maps = self.couples.own(places).cpu(), []
         for slot in self.couples.ranked()[:DRAWN_PAIRS]:
             pair = self.couples.features[slot].tolist()
-            first, second = (self._in_unit(one, places) for one in pair)
+            first, second = (self._in_unit(feature, places) for feature in pair)
             names = self.reading.name(pair[0]), self.reading.name(pair[1])
             maps.append(HeatMap(names, first, second, own[:, :, slot]))
         return as_figure(drawn, maps, self.class_names)

@@ -45,19 +45,19 @@ def as_figure(curves: Sequence[Curve], maps: Sequence[HeatMap], class_names: Seq
         axes.set_title(curve.name, fontsize=8, parse_math=False)
         axes.tick_params(labelsize=6)
     handles = figure.axes[0].get_legend_handles_labels()
-    for place, one in enumerate(maps):
+    for place, heat_map in enumerate(maps):
         axes = figure.add_subplot(rows, columns, lines * columns + place + 1)
-        number = int(one.parts.square().mean(dim=(0, 1)).argmax())
-        parts = one.parts[:, :, number]
+        number = int(heat_map.parts.square().mean(dim=(0, 1)).argmax())
+        parts = heat_map.parts[:, :, number]
         # The same colours on both sides of 0, also for a pair that says nothing yet.
         bound = max(float(parts.abs().max()), 1e-12)
         drawn = axes.pcolormesh(
-            one.first.numpy(), one.second.numpy(), parts.T.numpy(), cmap="RdBu_r", vmin=-bound, vmax=bound
+            heat_map.first.numpy(), heat_map.second.numpy(), parts.T.numpy(), cmap="RdBu_r", vmin=-bound, vmax=bound
         )
         figure.colorbar(drawn, ax=axes).ax.tick_params(labelsize=6)
-        axes.set_title(f"{' & '.join(one.names)}: {class_names[number]}", fontsize=8, parse_math=False)
-        axes.set_xlabel(one.names[0], fontsize=6, parse_math=False)
-        axes.set_ylabel(one.names[1], fontsize=6, parse_math=False)
+        axes.set_title(f"{' & '.join(heat_map.names)}: {class_names[number]}", fontsize=8, parse_math=False)
+        axes.set_xlabel(heat_map.names[0], fontsize=6, parse_math=False)
+        axes.set_ylabel(heat_map.names[1], fontsize=6, parse_math=False)
         axes.tick_params(labelsize=6)
     figure.legend(*handles, loc="outside upper center", ncols=8, fontsize=6)
     return figure

@@ -155,8 +155,8 @@ class AmortisedShapley(Learned):
 
     def _raw(self, inputs: Tensor, explained: Tensor | None = None) -> Tensor:
         """Return values (batch, players, classes) before normalisation; of a class (batch,) alone, (…, 1)."""
-        given = self.multiples if self.network is None else self.network
-        values = at_least_float32(given(inputs)).reshape(inputs.shape[0], -1, self.classes)
+        network = self.multiples if self.network is None else self.network
+        values = at_least_float32(network(inputs)).reshape(inputs.shape[0], -1, self.classes)
         if explained is not None:
             values = values.gather(2, explained[:, None, None].expand(-1, values.shape[1], 1))
         if self.network is not None:

@@ -184,11 +184,11 @@ def find_method(method: str | type) -> type[CaptumMethod]:
             module = importlib.import_module(module_name or "captum.attr")
         except ImportError as error:
             raise ValueError(f"no module {module_name!r} for the method {method!r}: {error}") from error
-        found = vars(module).get(name)
-        if found is None:
+        attribution_class = vars(module).get(name)
+        if attribution_class is None:
             nearest = get_close_matches(name, vars(module), n=3)
             raise ValueError(f"no {name!r} in {module.__name__}; nearest are {nearest}")
-        method = found
+        method = attribution_class
     if not (isinstance(method, type) and issubclass(method, CaptumMethod)):
         raise TypeError(f"{method!r} is no captum method; give a class like captum.attr.IntegratedGradients")
     if issubclass(method, NoiseTunnel):

@@ -77,8 +77,8 @@ class PairNets(GroupedNet):
         (points, points, pairs, classes), the first feature's value by the first axis.
         """
         first, second = self.sides()
-        found = pure(self._said(grid(values[:, first], values[:, second])))
-        return found - found.mean(dim=3, keepdim=True)
+        interactions = pure(self._said(grid(values[:, first], values[:, second])))
+        return interactions - interactions.mean(dim=3, keepdim=True)
 
     def _said(self, values: Tensor) -> Tensor:
         said = super().forward(values)
@@ -105,8 +105,8 @@ class PairNets(GroupedNet):
         for last in (self.weights[-1], self.biases[-1]):
             last[other] = 0.0
         self.replaced = other.sum().to(self.replaced)
-        known = [of_pair.get(frozenset(pair), torch.nan) for pair in self.features.tolist()]
-        self.strength = torch.tensor(known).to(self.strength)
+        strengths = [of_pair.get(frozenset(pair), torch.nan) for pair in self.features.tolist()]
+        self.strength = torch.tensor(strengths).to(self.strength)
         return other
 
     @torch.no_grad()

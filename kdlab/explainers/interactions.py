@@ -21,14 +21,14 @@ def first_samples(loader: Iterable[Mapping[str, Any]], count: int) -> Tensor:
     Raises:
         ValueError: If there is no batch.
     """
-    found: list[Tensor] = []
+    batches: list[Tensor] = []
     for batch in loader:
-        found.append(batch["inputs"])
-        if sum(map(len, found)) >= count:
+        batches.append(batch["inputs"])
+        if sum(map(len, batches)) >= count:
             break
-    if not found:
+    if not batches:
         raise ValueError("the loader gave no batch to find interactions in")
-    return gathered(torch.cat(found))[0]
+    return gathered(torch.cat(batches))[0]
 
 
 def ranked_pairs(model: nn.Module, inputs: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:

@@ -88,8 +88,8 @@ class LengthSurrogate(nn.Module):
 
     def fit(self) -> None:
         """Fit to the pairs remembered, going on from the weights it has."""
-        known = min(int(self.seen), len(self.vectors))
-        vectors, lengths = self.vectors[:known], self.lengths[:known]
+        filled = min(int(self.seen), len(self.vectors))
+        vectors, lengths = self.vectors[:filled], self.lengths[:filled]
         spread = vectors.std(dim=0, correction=0)
         idle = spread <= IDLE * spread.mean()
         self.centre = vectors.mean(dim=0)

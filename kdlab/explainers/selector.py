@@ -116,7 +116,7 @@ class Selector(Learned):
         judge = self._divergence(self.judge, inputs, random_players, model)
         if self.training:
             with torch.no_grad():
-                both = [self._divergence(one, inputs, choice, model) for one in (self.reader, self.judge)]
+                both = [self._divergence(network, inputs, choice, model) for network in (self.reader, self.judge)]
             new, kept = torch.stack(both).to(self.divergence), self.divergence
             kept.copy_(torch.where(kept.isnan(), new, torch.lerp(kept, new, WINDOW)))
         return {"reader": reader, "judge": judge}

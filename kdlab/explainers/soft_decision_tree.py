@@ -177,16 +177,16 @@ class SoftDecisionTree(Learned):
             samples: Inputs (batch, ...) by what they are called; those it is written for first.
         """
         device, shape = self.leaves.device, self.reading.mean.shape
-        told: list[str] = []
+        agreements: list[str] = []
         tree = None
         for name, inputs in samples.items():
             decided = self(inputs.to(device)).argmax(dim=1)
             flat = flattened(inputs.to(device), self.inputs)
             tree = tree or written(self.harden(), flat, decided)
             own = self.reading.undone(flat.reshape(-1, *shape)).flatten(1)
-            told.append(f"{agreement(tree, decided, own):.1%} of {len(inputs)} {name} samples")
+            agreements.append(f"{agreement(tree, decided, own):.1%} of {len(inputs)} {name} samples")
         if tree is not None:
-            self.short = tree, f"agrees with the tree on {' and '.join(told)}"
+            self.short = tree, f"agrees with the tree on {' and '.join(agreements)}"
 
     def text(self) -> str:
         """Return the tree as nested questions, below a line that says how often they lead to the tree's class."""

@@ -148,8 +148,8 @@ class TreeRegularisation(RuleTree):
             logits = self.answers_of(lambda part: functional_call(self.model, named, (part,)), inputs)
         tree = self.grown(inputs, self.softened(logits))
         # A sample is asked once by every inner node that it reaches.
-        asked = tree.n_node_samples[tree.children_left >= 0].sum()
-        return float(asked / tree.n_node_samples[0])
+        questions = tree.n_node_samples[tree.children_left >= 0].sum()
+        return float(questions / tree.n_node_samples[0])
 
     def describe(self) -> dict[str, float]:
         """Return what RuleTree does, and how well the surrogate foretold the last pairs before it knew them."""

@@ -45,10 +45,10 @@ def written(tree: HardTree, inputs: Tensor, decided: Tensor) -> WrittenTree:
             choices[node] = _choices(inputs[rows], values[rows], gates[rows, node])
     best, best_agreement = tree.in_full(), -1.0
     for level in LEVELS:
-        found = tree.written({node: _first(offered, level) for node, offered in choices.items()}, straight)
-        agreement = float((found.predict(values) == decided).double().mean())
+        candidate = tree.written({node: _first(offered, level) for node, offered in choices.items()}, straight)
+        agreement = float((candidate.predict(values) == decided).double().mean())
         if agreement > best_agreement:
-            best, best_agreement = found, agreement
+            best, best_agreement = candidate, agreement
         if agreement >= WANTED:
             break
     return best
@@ -63,7 +63,7 @@ def _first(offered: list[tuple[Question, float]], level: float) -> Question:
 def _choices(inputs: Tensor, values: Tensor, gates: Tensor) -> list[tuple[Question, float]]:
     """Return questions of 1, 2, ... features, and the share of the samples on which each answers as the gate."""
     yes = gates > 0
-    wanted = (gates.double() / gates.double().abs().median().clamp_min(1e-12)).tanh()
+    answers = (gates.double() / gates.double().abs().median().clamp_min(1e-12)).tanh()
     table = (inputs - inputs.mean(dim=0)).double()
     scale = table.square().mean(dim=0).sqrt()
     # A feature that is the same for all of them cannot tell them apart.
@@ -71,14 +71,14 @@ def _choices(inputs: Tensor, values: Tensor, gates: Tensor) -> list[tuple[Questi
     spread = values.std(dim=0, correction=0)
     chosen: list[int] = []
     offered = []
-    rest = wanted - wanted.mean()
+    rest = answers - answers.mean()
     for _ in range(min(MOST, int((scale > 1e-6).sum()))):
         gain = (table.T @ rest).abs()
         gain[chosen] = -1.0
         chosen.append(int(gain.argmax()))
         part = table[:, chosen]
-        weights = torch.linalg.lstsq(part, (wanted - wanted.mean())[:, None], driver="gelsd").solution[:, 0]
-        rest = wanted - wanted.mean() - part @ weights
+        weights = torch.linalg.lstsq(part, (answers - answers.mean())[:, None], driver="gelsd").solution[:, 0]
+        rest = answers - answers.mean() - part @ weights
         own = weights / spread[chosen]
         bound, width = _bound(values[:, chosen] @ own, yes)
         question = Question.of(chosen, own, bound, DIGITS, width)

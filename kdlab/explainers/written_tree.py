@@ -38,7 +38,7 @@ class Question:
             size = abs(float(weights[0]))
             weights, bound, spread = weights / size, bound / size, spread / size
         finest = _rounded(spread, digits)[1] if spread else _rounded(bound, digits)[1]
-        return cls(chosen, tuple(_rounded(float(one), digits)[0] for one in weights), round(bound, finest))
+        return cls(chosen, tuple(_rounded(float(weight), digits)[0] for weight in weights), round(bound, finest))
 
     def answers(self, values: Tensor) -> Tensor:
         """Return whether the answer is yes, bool (batch,), for values (batch, features) float64 in their own units."""

@@ -15,8 +15,8 @@ def agreement(logits: Tensor, teacher_logits: Tensor) -> Tensor:
         logits: (batch, classes). The first of equal logits is the top class.
         teacher_logits: (batch, classes).
     """
-    known = ~(logits.isnan() | teacher_logits.isnan()).any(dim=1)
-    return blank(logits.argmax(dim=1) == teacher_logits.argmax(dim=1), known)
+    defined = ~(logits.isnan() | teacher_logits.isnan()).any(dim=1)
+    return blank(logits.argmax(dim=1) == teacher_logits.argmax(dim=1), defined)
 
 
 class Agreement(PerSample):

@@ -11,8 +11,8 @@ from kdlab.metrics.ties import Top, expected_iou, places, top_of
 
 def cosine(first: Tensor, second: Tensor) -> Tensor:
     """Return ``<a, b> / (||a|| ||b||)`` over all features: (batch,), NaN where either is zero everywhere."""
-    one, other = (_unit(rows(values)) for values in (first, second))
-    return (one * other).sum(dim=1).clamp(-1, 1)
+    first_unit, other = (_unit(rows(values)) for values in (first, second))
+    return (first_unit * other).sum(dim=1).clamp(-1, 1)
 
 
 def _unit(values: Tensor) -> Tensor:
@@ -58,8 +58,8 @@ def top_k_iou(first: Tensor, second: Tensor, share: float = 0.25) -> Tensor:
         second: (batch, ...).
         share: What part of the features is the top, see ``top_counts``.
     """
-    one, other, _ = _tops(first, second, share)
-    return _scores(expected_iou(one, other), first, second)
+    top, other, _ = _tops(first, second, share)
+    return _scores(expected_iou(top, other), first, second)
 
 
 def sign_agreement(first: Tensor, second: Tensor, share: float = 0.25) -> Tensor:
@@ -67,9 +67,9 @@ def sign_agreement(first: Tensor, second: Tensor, share: float = 0.25) -> Tensor
 
     ``sum_i P(i in A) P(i in B) [sign a_i = sign b_i] / k``, over all orders of equal values. NaN where either is zero.
     """
-    one, other, counts = _tops(first, second, share)
+    top, other, counts = _tops(first, second, share)
     same = rows(first).sign() == rows(second).sign()
-    return _scores((one.chance() * other.chance() * same).sum(dim=1) / counts, first, second)
+    return _scores((top.chance() * other.chance() * same).sum(dim=1) / counts, first, second)
 
 
 def rank_agreement(first: Tensor, second: Tensor, share: float = 0.25) -> Tensor:

@@ -20,9 +20,9 @@ def area_under_roc(scores: Tensor, hits: Tensor) -> Tensor:
     first, count = first_of_equals(ordered), hits.shape[1]
     last = count - 1 - first_of_equals(ordered.flip(1)).flip(1)
     ranks = (first + last).to(torch.float64) / 2 + 1
-    found = hits.sum(dim=1)
+    positives = hits.sum(dim=1)
     total = (ranks * hits.gather(1, places)).sum(dim=1)
-    return (total - found * (found + 1) / 2) / (found * (count - found))
+    return (total - positives * (positives + 1) / 2) / (positives * (count - positives))
 
 
 class AUROC(Ranking):

@@ -72,11 +72,11 @@ class PerSample(Unmerged):
             applies = torch.ones_like(values, dtype=torch.bool)
         elif applies.shape != values.shape:
             raise ValueError(f"applies has shape {tuple(applies.shape)}, scores have {tuple(values.shape)}")
-        known = applies & ~values.isnan()
+        defined = applies & ~values.isnan()
         # Not in place: a state made under inference_mode could not be updated outside of it.
-        self.sum = self.sum + torch.where(known, values, 0.0).sum()
-        self.count = self.count + known.sum()
-        self.nan_count = self.nan_count + (applies & ~known).sum()
+        self.sum = self.sum + torch.where(defined, values, 0.0).sum()
+        self.count = self.count + defined.sum()
+        self.nan_count = self.nan_count + (applies & ~defined).sum()
         self.latest = scores.detach().masked_fill(~applies, torch.nan)
 
     def compute(self) -> Tensor:

@@ -76,7 +76,7 @@ def expand_baseline(baseline: Tensor, inputs: Tensor) -> Tensor:
     """
     missing = inputs.dim() - baseline.dim()
     fits = missing >= 0 and all(
-        own in (1, wanted) for own, wanted in zip(baseline.shape, inputs.shape[missing:], strict=True)
+        own in (1, size) for own, size in zip(baseline.shape, inputs.shape[missing:], strict=True)
     )
     if not fits:
         raise ValueError(f"baseline {tuple(baseline.shape)} does not broadcast to inputs {tuple(inputs.shape)}")

@@ -23,17 +23,17 @@ def layers_from_top(model: nn.Module, layers: Sequence[str] | None = None) -> di
         ValueError: If the model, or a layer, has no parameters.
     """
     names = [name for name, _ in model.named_parameters()]
-    found: dict[str, list[str]] = {}
+    by_layer: dict[str, list[str]] = {}
     for name in names if layers is None else ():
-        found.setdefault(name.rpartition(".")[0], []).append(name)
-    ordered = dict(reversed(found.items()))
+        by_layer.setdefault(name.rpartition(".")[0], []).append(name)
+    ordered = dict(reversed(by_layer.items()))
     for layer in layers or ():
         ordered[layer] = [name for name in names if name.startswith(f"{layer}.")]
     empty = [layer for layer, inside in ordered.items() if not inside]
     if empty or not ordered:
-        known = sorted({name.rpartition(".")[0] for name in names})
+        possible = sorted({name.rpartition(".")[0] for name in names})
         raise ValueError(
-            f"no parameters in layers {empty} of {type(model).__name__}; layers that have some: {known[:20]}"
+            f"no parameters in layers {empty} of {type(model).__name__}; layers that have some: {possible[:20]}"
         )
     return ordered
 
@@ -153,5 +153,5 @@ class LayerRandomisation(Unmerged):
     def compute(self) -> dict[str, Tensor]:
         """Return the curve by layer, its mean, and how many scores are none."""
         curve = (self.total / self.known).float()
-        found = {"mean": curve.nanmean(), **dict(zip(self._names, curve.reshape(-1), strict=False))}
-        return found | ({"nan": self.missing.float()} if self.missing > 0 else {})
+        values = {"mean": curve.nanmean(), **dict(zip(self._names, curve.reshape(-1), strict=False))}
+        return values | ({"nan": self.missing.float()} if self.missing > 0 else {})

@@ -27,7 +27,7 @@ def expand_mask(mask: Tensor, attributions: Tensor) -> Tensor:
     if mask.dim() == 3 and len(shape) == 4 and mask.shape == (shape[0], *shape[2:]):
         mask = mask.unsqueeze(1)
     fits = mask.dim() == len(shape) and mask.shape[0] == shape[0]
-    if not fits or any(own not in (1, wanted) for own, wanted in zip(mask.shape, shape, strict=True)):
+    if not fits or any(own not in (1, size) for own, size in zip(mask.shape, shape, strict=True)):
         raise ValueError(f"mask {tuple(mask.shape)} does not fit attributions {tuple(shape)}")
     return (mask != 0).expand(shape).flatten(1)
 
@@ -63,8 +63,8 @@ def relevance_rank_accuracy(attributions: Tensor, mask: Tensor, absolute: bool =
     """
     inside, relevance = expand_mask(mask, attributions), _relevance(attributions, absolute)
     size = inside.sum(dim=1)
-    found = (top_of(relevance, size).chance() * inside).sum(dim=1) / size
-    return found.to(relevance.dtype).masked_fill(~speaks(relevance), torch.nan)
+    accuracy = (top_of(relevance, size).chance() * inside).sum(dim=1) / size
+    return accuracy.to(relevance.dtype).masked_fill(~speaks(relevance), torch.nan)
 
 
 def pointing_game(attributions: Tensor, mask: Tensor, absolute: bool = True) -> Tensor:

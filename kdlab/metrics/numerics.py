@@ -63,12 +63,12 @@ def spearman(first: Tensor, second: Tensor, among: Tensor | None = None) -> Tens
     Arguments as for ``pearson``.
     """
     if among is None:
-        known = varies(first) & varies(second)
-        return pearson(average_ranks(first), average_ranks(second)).masked_fill(~known, torch.nan)
-    known = varies(settled(first, among)) & varies(settled(second, among))
+        defined = varies(first) & varies(second)
+        return pearson(average_ranks(first), average_ranks(second)).masked_fill(~defined, torch.nan)
+    defined = varies(settled(first, among)) & varies(settled(second, among))
     # The largest of all leaves the ranks of the others as they are.
     ranks = [average_ranks(values.masked_fill(~among, torch.inf)) for values in (first, second)]
-    return pearson(ranks[0], ranks[1], among).masked_fill(~known, torch.nan)
+    return pearson(ranks[0], ranks[1], among).masked_fill(~defined, torch.nan)
 
 
 def blank(scores: Tensor, defined: Tensor) -> Tensor:

@@ -73,18 +73,18 @@ def relevance_of(contributions: Tensor, units: Tensor | None) -> tuple[Tensor, T
         units = units.to(relevance.device)
         count = int(units.max()) + 1
         relevance = relevance.new_zeros(relevance.shape[0], count).index_add_(1, units, relevance)
-    known = relevance.isfinite().all(dim=1)
-    relevance = torch.where(known.unsqueeze(1), relevance, 0)
+    ordered = relevance.isfinite().all(dim=1)
+    relevance = torch.where(ordered.unsqueeze(1), relevance, 0)
     if relevance.shape[1] > 1:
-        known = known & (relevance.amax(dim=1) > relevance.amin(dim=1))
-    return relevance, known
+        ordered = ordered & (relevance.amax(dim=1) > relevance.amin(dim=1))
+    return relevance, ordered
 
 
 def order(contributions: Tensor, units: Tensor | None = None) -> Order:
     """Order the features of each row of (batch, features) by their unit's relevance. See ``relevance_of``."""
-    relevance, known = relevance_of(contributions, units)
+    relevance, ordered = relevance_of(contributions, units)
     before, equal = places(relevance)
     first = before.argsort(dim=1)
     sorted_before, sorted_equal = before.gather(1, first), equal.gather(1, first)
     before, equal = (values if units is None else values[:, units] for values in (before, equal))
-    return Order(before.to(torch.int32), equal, known, relevance.shape[1], sorted_before, sorted_equal)
+    return Order(before.to(torch.int32), equal, ordered, relevance.shape[1], sorted_before, sorted_equal)

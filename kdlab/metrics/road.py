@@ -110,7 +110,7 @@ def road(
     values = contributions(attributions, inputs, baseline, multiplies_by_inputs)
     images = inputs.detach()
     height, width = images.shape[2], images.shape[3]
-    relevance, known = relevance_of(values, units_of(inputs.shape[1:], patch=1))
+    relevance, ordered = relevance_of(values, units_of(inputs.shape[1:], patch=1))
     count = height * width
     drawn = torch.randperm(count, generator=generator_of(seed)).to(relevance.device)
     first = drawn[relevance[:, drawn].argsort(dim=1, descending=True, stable=True)]
@@ -129,7 +129,7 @@ def road(
 
     # Share by share, because the larger the hole, the more rounds its images need.
     drop = scorer.clean().unsqueeze(1) - torch.cat([without(*one) for one in enumerate(shares)], dim=1)
-    return drop.masked_fill(~known.unsqueeze(1), torch.nan)
+    return drop.masked_fill(~ordered.unsqueeze(1), torch.nan)
 
 
 class ROAD(PerSample):

@@ -26,4 +26,4 @@ def seed_stability(attributions: Sequence[Tensor], similarity: Callable[[Tensor,
     for run in attributions[1:]:
         check_same_shape(first=attributions[0], another=run)
     runs = [rows(run) for run in attributions]
-    return torch.stack([similarity(one, other) for one, other in combinations(runs, 2)]).mean(dim=0)
+    return torch.stack([similarity(first, other) for first, other in combinations(runs, 2)]).mean(dim=0)

@@ -65,10 +65,10 @@ class Cache:
         kind = {None: logits.dtype, HALF: torch.float16, SINGLE: torch.float32}[self.dtype]
         if self.top_k is None or self.top_k >= logits.shape[1]:
             return {"logit": logits.to(kind)}
-        found, classes = logits.topk(self.top_k, dim=1)
+        largest, classes = logits.topk(self.top_k, dim=1)
         others = logits.scatter(1, classes, -torch.inf).double().logsumexp(dim=1)
         shared = others - torch.tensor(float(logits.shape[1] - self.top_k)).double().log()
-        return {"logit": found.to(kind), "class": classes.int(), "rest": shared.to(kind)[:, None]}
+        return {"logit": largest.to(kind), "class": classes.int(), "rest": shared.to(kind)[:, None]}
 
 
 def decoded(kept: Mapping[str, Tensor], classes: int) -> Tensor:
@@ -134,9 +134,9 @@ class Mapped:
         return InMemory({name: torch.cat([piece[name].to(device) for piece in pieces]) for name in self._columns})
 
     def _some(self, rows: Any) -> dict[str, Tensor]:  # noqa: ANN401  numpy's index
-        found = {name: torch.from_numpy(numpy.array(column[rows])) for name, column in self._columns.items()}
+        columns = {name: torch.from_numpy(numpy.array(column[rows])) for name, column in self._columns.items()}
         self._map.madvise(mmap.MADV_DONTNEED)
-        return found
+        return columns
 
 
 class SoftLabels:

@@ -62,10 +62,10 @@ class StageFolder:
         """Why a folder that says that it is finished is not whole; None if it is, or does not say so."""
         if not (self.path / "done.json").exists():
             return None
-        told = (read_json(self.path / "done.json") or {}).get("files")
-        if not isinstance(told, dict) or not told:
+        files = (read_json(self.path / "done.json") or {}).get("files")
+        if not isinstance(files, dict) or not files:
             return "done.json is damaged or of an older kdlab"
-        return next((fault for name in told if (fault := self._fault_of(name, told[name])) is not None), None)
+        return next((fault for name in files if (fault := self._fault_of(name, files[name])) is not None), None)
 
     def _fault_of(self, name: str, told: Record) -> str | None:
         path = self.path / name
@@ -125,8 +125,8 @@ class StageFolder:
 
     def tests(self) -> dict[str, Record]:
         """Return the evaluations by their hash: metrics, time (ms) and chosen epoch of each."""
-        found = {path.stem.removeprefix("test-"): read_json(path) for path in sorted(self.path.glob("test-*.json"))}
-        return {name: record for name, record in found.items() if record is not None}
+        records = {path.stem.removeprefix("test-"): read_json(path) for path in sorted(self.path.glob("test-*.json"))}
+        return {name: record for name, record in records.items() if record is not None}
 
     def figures(self) -> list[Path]:
         """Return the pictures by name."""

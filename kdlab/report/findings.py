@@ -95,13 +95,13 @@ SAYING = {
 
 
 def _amount(column: Column, difference: Difference) -> str:
-    found = difference.estimate
+    gain = difference.estimate
     if difference.identical:
         return column.phrase
-    amount = f"{column.number(found.mean, sign=True)}{column.unit_of_difference}"
-    if found.half is None:
+    amount = f"{column.number(gain.mean, sign=True)}{column.unit_of_difference}"
+    if gain.half is None:
         return f"{column.phrase} ({amount})"
-    return f"{column.phrase} ({amount}, 95 % interval {column.difference(found)})"
+    return f"{column.phrase} ({amount}, 95 % interval {column.difference(gain)})"
 
 
 def _listed(names: list[str]) -> str:
@@ -111,12 +111,12 @@ def _listed(names: list[str]) -> str:
 def _against_teacher(summary: Summary) -> Iterator[str]:
     teachers = [stage for stage in summary.stages if stage.teaches and stage.estimate(ACCURACY.key).count]
     for teacher, stage in ((teacher, stage) for teacher in teachers for stage in summary.compared):
-        found = stage.estimate(ACCURACY.key)
+        accuracy = stage.estimate(ACCURACY.key)
         learns = teachers_of(stage.uses)
         learned = learns & {use.folder.path.name for use in teacher.uses}
-        if not found.count or not learned or _twin(summary, stage) is not None:
+        if not accuracy.count or not learned or _twin(summary, stage) is not None:
             continue
-        gap = found.mean - teacher.estimate(ACCURACY.key).mean
+        gap = accuracy.mean - teacher.estimate(ACCURACY.key).mean
         side = "above" if gap > 0 else "below"
         name = "its teacher" if teacher.name == "teacher" else f"its teacher {teacher.name}"
         share = _share(stage, teacher)

@@ -50,11 +50,11 @@ def report(
     Raises:
         ValueError: If there is no such execution, or it has no stage.
     """
-    found = _find(mlruns, experiment, execution)
-    if not found.uses:
-        raise ValueError(f"execution {found.id} has no stage to report on")
-    summary = summarise(found)
-    folder = out or mlruns / "reports" / (re.sub(r"[^\w.-]", "_", found.experiment).lstrip(".") or "_")
+    current = _find(mlruns, experiment, execution)
+    if not current.uses:
+        raise ValueError(f"execution {current.id} has no stage to report on")
+    summary = summarise(current)
+    folder = out or mlruns / "reports" / (re.sub(r"[^\w.-]", "_", current.experiment).lstrip(".") or "_")
     folder.mkdir(parents=True, exist_ok=True)
     short = _short(summary)
     _write(folder / "report.html", page(summary))
@@ -64,16 +64,16 @@ def report(
 
 def _find(mlruns: Path, experiment: str | None, execution: str | None) -> Execution:
     if execution is not None:
-        found = read_execution(mlruns, execution)
-        if found is None:
-            known = ", ".join(one.id for one in list(executions(mlruns, experiment))[:5]) or "none"
-            raise ValueError(f"no execution {execution} in {mlruns}; the newest are: {known}")
-        return found
+        chosen = read_execution(mlruns, execution)
+        if chosen is None:
+            newest_ids = ", ".join(other.id for other in list(executions(mlruns, experiment))[:5]) or "none"
+            raise ValueError(f"no execution {execution} in {mlruns}; the newest are: {newest_ids}")
+        return chosen
     newest = next(executions(mlruns, experiment), None)
     if newest is None:
         of = f" of experiment {experiment}" if experiment else ""
-        known = ", ".join(sorted({one.experiment for one in executions(mlruns)})) or "none; run one first"
-        raise ValueError(f"no execution{of} in {mlruns}; experiments with executions: {known}")
+        newest_ids = ", ".join(sorted({other.experiment for other in executions(mlruns)})) or "none; run one first"
+        raise ValueError(f"no execution{of} in {mlruns}; experiments with executions: {newest_ids}")
     return newest
 
 

@@ -55,14 +55,14 @@ def estimate(values: Sequence[float]) -> Estimate:
     """Return ``mean ± t(0.975, n - 1) * s / sqrt(n)``, with the sample standard deviation s."""
     from scipy.stats import t
 
-    known = [value for value in values if not math.isnan(value)]
-    count = len(known)
+    numbers = [value for value in values if not math.isnan(value)]
+    count = len(numbers)
     if count == 0:
         return Estimate(math.nan, None, 0)
-    mean = math.fsum(known) / count
+    mean = math.fsum(numbers) / count
     if count == 1:
         return Estimate(mean, None, 1)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (count - 1))
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in numbers) / (count - 1))
     return Estimate(mean, float(t.ppf((1 + LEVEL) / 2, count - 1)) * deviation / math.sqrt(count), count)
 
 
@@ -77,14 +77,14 @@ def compare(values: Mapping[int, float], baseline: Mapping[int, float]) -> Diffe
 
     shared = sorted(seed for seed in values.keys() & baseline.keys())
     differences = [values[seed] - baseline[seed] for seed in shared]
-    found = estimate(differences)
-    if found.count == 0:
+    gain = estimate(differences)
+    if gain.count == 0:
         return None
     # Differences that are equal but for rounding have no spread to test against.
-    if found.half is None or found.half <= 1e-12 * max(1.0, abs(found.mean)):
-        return Difference(found, None)
-    standard_error = found.half / float(t.ppf((1 + LEVEL) / 2, found.count - 1))
-    return Difference(found, 2 * float(t.sf(abs(found.mean) / standard_error, found.count - 1)))
+    if gain.half is None or gain.half <= 1e-12 * max(1.0, abs(gain.mean)):
+        return Difference(gain, None)
+    standard_error = gain.half / float(t.ppf((1 + LEVEL) / 2, gain.count - 1))
+    return Difference(gain, 2 * float(t.sf(abs(gain.mean) / standard_error, gain.count - 1)))
 
 
 def holm(values: Sequence[float]) -> list[float]:

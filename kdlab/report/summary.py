@@ -56,8 +56,8 @@ class Summary:
     @property
     def columns(self) -> list[Column]:
         """The columns for which there is any number."""
-        known = {key for stage in self.stages for key in stage.values}
-        return [column for column in COLUMNS if column.key in known] or [ACCURACY]
+        measured = {key for stage in self.stages for key in stage.values}
+        return [column for column in COLUMNS if column.key in measured] or [ACCURACY]
 
     @property
     def compared(self) -> list[Stage]:
@@ -75,8 +75,8 @@ class Summary:
     @property
     def largest(self) -> tuple[str, float] | None:
         """The most frequent class of the test data and its share, where the execution knows."""
-        found = (self.execution.data or {}).get("largest")
-        return None if found is None else (str(found["class"]), float(found["share"]))
+        largest_class = (self.execution.data or {}).get("largest")
+        return None if largest_class is None else (str(largest_class["class"]), float(largest_class["share"]))
 
 
 def summarise(execution: Execution) -> Summary:
@@ -84,7 +84,7 @@ def summarise(execution: Execution) -> Summary:
     teachers = teachers_of(execution.uses)
     stages = [_stage(execution, name, teachers) for name in execution.stages]
     baseline = _baseline(stages)
-    found: dict[tuple[str, str], Difference] = {}
+    differences: dict[tuple[str, str], Difference] = {}
     for stage in stages:
         if baseline is None or stage is baseline or stage.teaches:
             continue
@@ -92,16 +92,16 @@ def summarise(execution: Execution) -> Summary:
             values, others = stage.values.get(column.key, {}), baseline.values.get(column.key, {})
             difference = compare(values, others) if column.quality else None
             if difference is not None:
-                found[stage.name, column.key] = difference
+                differences[stage.name, column.key] = difference
     students = {stage.name: stage.values for stage in stages if not stage.teaches}
-    won = winners(students, None if baseline is None else baseline.name, found)
-    return Summary(execution, stages, baseline, corrected(found), won)
+    won = winners(students, None if baseline is None else baseline.name, differences)
+    return Summary(execution, stages, baseline, corrected(differences), won)
 
 
 def teachers_of(uses: Iterable[StageUse]) -> set[str]:
     """Fingerprints of the stages that teach these, one or several each."""
     named = [use.folder.record.get("teacher") or [] for use in uses]
-    return {teacher for one in named for teacher in ([one] if isinstance(one, str) else one)}
+    return {teacher for taught_by in named for teacher in ([taught_by] if isinstance(taught_by, str) else taught_by)}
 
 
 def _stage(execution: Execution, name: str, teachers: set[str]) -> Stage:

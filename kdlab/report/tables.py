@@ -53,15 +53,15 @@ def comparison(summary: Summary) -> list[list[str]]:
             difference = summary.differences.get((stage.name, column.key))
             if difference is None:
                 continue
-            found = difference.estimate
-            amount = f"{column.number(found.mean, sign=True)}{column.unit_of_difference}"
+            gain = difference.estimate
+            amount = f"{column.number(gain.mean, sign=True)}{column.unit_of_difference}"
             rows.append(
                 [
                     stage.name,
                     column.title,
                     verdict(difference, column),
                     amount,
-                    MISSING if found.half is None else column.difference(found),
+                    MISSING if gain.half is None else column.difference(gain),
                     p_value(difference.p),
                     p_value(difference.adjusted),
                 ]
@@ -71,8 +71,8 @@ def comparison(summary: Summary) -> list[list[str]]:
 
 def costs(summary: Summary) -> tuple[list[str], list[list[str]]]:
     """Return heading and rows of what each stage costs."""
-    known = {key for stage in summary.stages for key in stage.values if key.startswith("cost/")}
-    keys = [*(key for key in COSTS if key in known), *sorted(known - COSTS.keys())]
+    measured = {key for stage in summary.stages for key in stage.values if key.startswith("cost/")}
+    keys = [*(key for key in COSTS if key in measured), *sorted(measured - COSTS.keys())]
     columns = {
         key: COSTS.get(key, Column(key, key.removeprefix("cost/").replace("_", " "), "", "", False)) for key in keys
     }
@@ -96,16 +96,16 @@ def _done(stage: Stage, key: str) -> list[float]:
 
 def settings(summary: Summary) -> tuple[list[str], list[list[str]]]:
     """Return heading and rows of the parameters that are not the same in all stages."""
-    given = {
+    parameters = {
         stage.name: {
             key.removeprefix(f"{stage.name}."): _shown(value)
             for key, value in stage.record.get("parameters", {}).items()
         }
         for stage in summary.stages
     }
-    names = list(dict.fromkeys(key for values in given.values() for key in values))
-    rows = [[name, *(values.get(name, MISSING) for values in given.values())] for name in names]
-    return ["Parameter", *given], [row for row in rows if len(set(row[1:])) > 1]
+    names = list(dict.fromkeys(key for values in parameters.values() for key in values))
+    rows = [[name, *(values.get(name, MISSING) for values in parameters.values())] for name in names]
+    return ["Parameter", *parameters], [row for row in rows if len(set(row[1:])) > 1]
 
 
 def _shown(value: object) -> str:
@@ -117,15 +117,15 @@ def origin(execution: Execution) -> dict[str, str]:
     """Return where the numbers come from: execution, command, commit, machine, versions."""
     mlruns = execution.uses[0].folder.path.parent.parent if execution.uses else None
     tracked = (read_json(mlruns / "tracking" / f"{execution.id}.json") or {}) if mlruns is not None else {}
-    known = tracked.get("tags", {}) | execution.provenance
+    tags = tracked.get("tags", {}) | execution.provenance
     started, ended = _time(execution.started), _time(execution.ended)
     facts = {"Execution": execution.id, "Status": execution.status.lower()}
     facts["Started"] = f"{started:%Y-%m-%d %H:%M} UTC" if started else "not recorded"
     if started and ended:
         facts["Took"] = f"{(ended - started).total_seconds():.0f} s"
     for key in ("command", "commit", "machine"):
-        facts[key.capitalize()] = str(known.get(key, "not recorded"))
-    versions = {key.removeprefix("version."): value for key, value in known.items() if key.startswith("version.")}
+        facts[key.capitalize()] = str(tags.get(key, "not recorded"))
+    versions = {key.removeprefix("version."): value for key, value in tags.items() if key.startswith("version.")}
     facts["Versions"] = ", ".join(f"{name} {value}" for name, value in versions.items()) or "not recorded"
     facts["Seeds"] = ", ".join(str(seed) for seed in sorted({use.seed for use in execution.uses})) or MISSING
     reused = sum(use.reused for use in execution.uses)

@@ -108,12 +108,12 @@ def find_layer(model: nn.Module, path: str) -> nn.Module:
     Raises:
         KeyError: If there is none; it says what there is and what comes nearest.
     """
-    known = layer_paths(model)
-    if path not in known:
-        nearest = get_close_matches(path, known, n=1, cutoff=0.0)
+    layers = layer_paths(model)
+    if path not in layers:
+        nearest = get_close_matches(path, layers, n=1, cutoff=0.0)
         hint = f"nearest is {nearest[0]!r}; " if nearest else ""
-        raise KeyError(f"no layer {path!r} in {type(model).__name__}; {hint}it has {list(known)[:20]}")
-    return known[path]
+        raise KeyError(f"no layer {path!r} in {type(model).__name__}; {hint}it has {list(layers)[:20]}")
+    return layers[path]
 
 
 @contextmanager
@@ -171,29 +171,29 @@ def _hook(stack: ExitStack, captured: Captured, path: str, kind: str, module: nn
 
 def _hook_attention(stack: ExitStack, captured: Captured, path: str, module: nn.MultiheadAttention) -> None:
     """Have the weights computed a head, keep them, and hand on what the caller had asked for."""
-    asked: list[tuple[bool, bool]] = []
+    requested: list[tuple[bool, bool]] = []
 
     # Positional and named are whatever the attention was called with, so nothing narrower than Any is true.
     def before(
         _: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         arguments, named = list(positional), dict(named)
-        wanted = {"need_weights": (NEED_WEIGHTS, True), "average_attn_weights": (AVERAGE_WEIGHTS, False)}
+        needed_arguments = {"need_weights": (NEED_WEIGHTS, True), "average_attn_weights": (AVERAGE_WEIGHTS, False)}
         before_us = []
-        for key, (place, value) in wanted.items():
+        for key, (place, value) in needed_arguments.items():
             if place < len(arguments):
                 before_us.append(bool(arguments[place]))
                 arguments[place] = value
             else:
                 before_us.append(bool(named.get(key, True)))
                 named[key] = value
-        asked.append((before_us[0], before_us[1]))
+        requested.append((before_us[0], before_us[1]))
         return tuple(arguments), named
 
     def after(_: nn.Module, __: object, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
         attended, weights = output
         captured.keep(path, "weights", weights)
-        needed, averaged = asked.pop()
+        needed, averaged = requested.pop()
         if not needed:
             return attended, None
         return attended, weights.mean(dim=-3) if averaged else weights

@@ -24,15 +24,15 @@ def logits_of(output: object) -> Tensor:
     """
     if isinstance(output, Tensor):
         return output
-    found = output.get("logits") if isinstance(output, Mapping) else None
-    if found is None and isinstance(output, HasLogits):
-        found = output.logits
-    if not isinstance(found, Tensor):
+    logits = output.get("logits") if isinstance(output, Mapping) else None
+    if logits is None and isinstance(output, HasLogits):
+        logits = output.logits
+    if not isinstance(logits, Tensor):
         raise TypeError(
             f"a network returned {type(output).__name__}{_with(output)}; kdlab needs a tensor of logits (batch, "
             f"classes), or a mapping or dataclass that has it as 'logits'"
         )
-    return found
+    return logits
 
 
 def check_logits(logits: Tensor, network: str) -> Tensor:
@@ -47,10 +47,10 @@ def check_logits(logits: Tensor, network: str) -> Tensor:
     """
     if logits.ndim == 2 and logits.shape[1] > 1:
         return logits
-    found = f"{network} gives logits of shape {tuple(logits.shape)}, and (batch, classes) is needed"
+    problem = f"{network} gives logits of shape {tuple(logits.shape)}, and (batch, classes) is needed"
     if logits.ndim == 1 or logits.shape[-1:] == (1,):
-        raise ValueError(f"{found}: give a binary classifier two logits, one a class")
-    raise ValueError(f"{found}: give one row of logits a sample, such as those of one token or their mean")
+        raise ValueError(f"{problem}: give a binary classifier two logits, one a class")
+    raise ValueError(f"{problem}: give one row of logits a sample, such as those of one token or their mean")
 
 
 def check_class_order(found: Sequence[str], wanted: Sequence[str], whose: str) -> None:
@@ -123,12 +123,12 @@ def shape_of_logits(network: nn.Module, inputs: Tensor, name: str) -> tuple[int,
     except (RuntimeError, ValueError, IndexError) as error:
         if type(error) not in (RuntimeError, ValueError, IndexError) or not entered:
             raise  # out of memory, say, has nothing to do with shapes
-        path, layer, given = entered[-1]
+        path, layer, entering = entered[-1]
         sample = tuple(inputs.shape[1:])
         raise ValueError(
             f"{name} ({type(network).__name__}) does not take the data's inputs: a sample is of shape {sample}, which "
             f"is {inputs[0].numel()} values, and its layer {path or 'itself'}, {' '.join(repr(layer).split())}, was "
-            f"given {given}; correct its arguments"
+            f"given {entering}; correct its arguments"
         ) from error
     finally:
         for hook in hooks:

@@ -43,14 +43,14 @@ def costs(
         explainer: the post-hoc explainer, or None.
         learned: the explainer that was trained with the model, or None.
     """
-    one = inputs[:1]
+    sample = inputs[:1]
     with torch.inference_mode(), PeakMemory(inputs.device) as memory:
         model(inputs)
     values = {
         "parameters": float(sum(p.numel() for p in model.parameters())),
         "bytes": float(sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()])),
-        "flops": float(operations(model, one)),
-        "latency_ms": _milliseconds(lambda: model(one)),
+        "flops": float(operations(model, sample)),
+        "latency_ms": _milliseconds(lambda: model(sample)),
         "latency_batch_ms": _milliseconds(lambda: model(inputs)) / len(inputs),
     }
     if memory.bytes is not None:
@@ -144,13 +144,13 @@ def _resident(name: str) -> int | None:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")]
-    return found[0] if found else None
+    sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")]
+    return sizes[0] if sizes else None
 
 
 def _in_one_call(model: nn.Module, learned: Attribution, inputs: Tensor) -> dict[str, float]:
-    both, one = Explained(model, learned), inputs[:1]
-    prediction, together, alone = _in_turn([lambda: model(inputs), lambda: both(inputs), lambda: both(one)], REPEATS)
+    both, sample = Explained(model, learned), inputs[:1]
+    prediction, together, alone = _in_turn([lambda: model(inputs), lambda: both(inputs), lambda: both(sample)], REPEATS)
     return {
         "explained_ms": median(alone) * 1e3,
         "explained_batch_ms": median(together) * 1e3 / len(inputs),

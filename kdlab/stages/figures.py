@@ -91,8 +91,8 @@ def _literal(text: str) -> str:
 def _draw_attributions(axes: Axes, values: Tensor) -> None:
     axes.axis("off")
     flat = values.sum(dim=0)
-    known = flat[flat.isfinite()].abs()
-    limit = (float(known.max()) if len(known) else 0.0) or 1.0
+    magnitudes = flat[flat.isfinite()].abs()
+    limit = (float(magnitudes.max()) if len(magnitudes) else 0.0) or 1.0
     axes.imshow(flat.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
 
 
@@ -117,8 +117,8 @@ def _draw_lines(axes: Axes, values: Tensor, channels: list[str] | None) -> None:
 def _draw_bars(axes: Axes, values: Tensor, sample: Tensor, features: list[str]) -> None:
     """The features that count most, the first on top. Bars stand at numbers: two names may begin alike."""
     axes.tick_params(labelsize=6)
-    known = torch.where(values.isfinite(), values.abs(), -1.0)
-    top = torch.topk(known, min(BARS, int((known >= 0).sum()))).indices.flip(0)
+    magnitudes = torch.where(values.isfinite(), values.abs(), -1.0)
+    top = torch.topk(magnitudes, min(BARS, int((magnitudes >= 0).sum()))).indices.flip(0)
     colours = ["#b2182b" if values[i] > 0 else "#2166ac" for i in top]
     axes.barh(range(len(top)), values[top].numpy(), color=colours)
     axes.set_yticks(range(len(top)), [_said(features[i], sample[i]) for i in top.tolist()])

@@ -76,10 +76,10 @@ class Job:
             model = self.experiment.build_model(self.stage)
         start = self.experiment.stages[self.stage].weights
         if start is not None:
-            known = classes_in(start)
-            if known is not None and self.class_names is not None:
+            class_names = classes_in(start)
+            if class_names is not None and self.class_names is not None:
                 with user_errors(f"stage {self.stage!r}"):
-                    check_class_order(known, self.class_names, f"who trained the weights {start}")
+                    check_class_order(class_names, self.class_names, f"who trained the weights {start}")
             put(model, load_weights(start), f"weights {start}")
         if self.start is not None:
             put(model, dict(self.start), f"the weights of stage {self.experiment.stages[self.stage].start!r}")
@@ -223,8 +223,8 @@ def names_of(data: lightning.LightningDataModule) -> dict[str, Any]:
     if not isinstance(data, DataModule):
         return {}
     counted = [str(number) for number in range(data.classes)]
-    found = {"class_names": data.class_names, "feature_names": data.feature_names}
-    named = {name: names for name, names in found.items() if names is not None and names != counted}
+    declared = {"class_names": data.class_names, "feature_names": data.feature_names}
+    named = {name: names for name, names in declared.items() if names is not None and names != counted}
     return {**named, "preparation": data.preparation}
 
 
@@ -248,7 +248,7 @@ def direction(monitor: str, evaluate: Evaluate) -> bool:
     """Whether the monitored metric is better when higher, which the metric itself declares."""
     measure = monitored(monitor, evaluate.measures)
     if measure is None:
-        known = sorted(f"val/{other}" for other, one in evaluate.measures.items() if not one.at_test)
+        known = sorted(f"val/{other}" for other, measured in evaluate.measures.items() if not measured.at_test)
         raise StageError(f"monitor {monitor!r} is no metric of the evaluation; there are {known}")
     if measure.explaining and evaluate.every != 1:
         raise StageError(

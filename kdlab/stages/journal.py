@@ -43,12 +43,12 @@ class Journal(Logger):
 
     def of_epoch(self, epoch: int) -> tuple[int, dict[str, float]]:
         """The step of an epoch's validation, the last one where there were several, and all that was logged for it."""
-        step, found = 0, dict[str, float]()
+        step, metrics = 0, dict[str, float]()
         for line in self._path.read_text(encoding="utf-8").splitlines():
             point = json.loads(line)
             if point["epoch"] == epoch and any(name.startswith("val/") for name in point["metrics"]):
-                step, found = point["step"], found | point["metrics"]
-        return step, found
+                step, metrics = point["step"], metrics | point["metrics"]
+        return step, metrics
 
     def size(self) -> int:
         """Bytes on disk, all of them safely there."""

@@ -55,11 +55,11 @@ def check_trainer(job: Job) -> None:
 def _balance(job: Job, module: Supervised) -> list[str]:
     """Value, weight and share of the student's gradient of each term on the first batch."""
     terms = module.terms(module.signals(first_batch(job.arranged_data(module))), step=0)
-    found = shares(gradient_norms(terms, list(module.model.parameters())))
+    gradient_shares = shares(gradient_norms(terms, list(module.model.parameters())))
     width = max(map(len, terms))
     return [
         f"  {name:{width}}  value {value.item():10.4g}  weight {weight:8.4g}  "
-        + (f"{float(found[name]):4.0%} of the gradient" if name in found else "not for the student")
+        + (f"{float(gradient_shares[name]):4.0%} of the gradient" if name in gradient_shares else "not for the student")
         for name, (weight, value) in terms.items()
     ]
 

@@ -104,7 +104,7 @@ def only_before_epochs(trainer: lightning.Trainer, callbacks: Sequence[lightning
     if foreign:
         return f"{foreign[0]} cannot go on within an epoch as kdlab's loader does"
     parts = [(trainer.lightning_module, MODULES), *((callback, CALLBACKS) for callback in callbacks)]
-    unknown = [type(part).__name__ for part, known in parts if type(part) not in known]
+    unknown = [type(part).__name__ for part, checkpointed in parts if type(part) not in checkpointed]
     return f"{unknown[0]} may keep more of an epoch than its checkpoint holds" if unknown else None
 
 
@@ -146,7 +146,7 @@ def _restore_generators(trainer: lightning.Trainer, kept: dict[str, list[torch.T
         trainer.validating = True
         trainer.fit_loop.epoch_loop.val_loop.setup_data()
         trainer.training = True
-    found = _generators(trainer)
+    generators = _generators(trainer)
     for name, states in kept.items():
-        for generator, state in zip(found[name], states, strict=True):
+        for generator, state in zip(generators[name], states, strict=True):
             generator.set_state(state)

@@ -44,9 +44,9 @@ def train_in_group(job: "Job", on_commit: Callable[[], None], lock: int) -> None
     """
     folder, experiment = job.folder, job.experiment
     request, log = folder.path / "request.json", folder.path / "ranks.log"
-    asked = {"stage": job.stage, "seed": job.seed, "file": str(experiment.path.resolve())}
-    asked |= {"overrides": list(experiment.overrides), "quick": experiment.quick}
-    write_json(request, {**asked, "options": asdict(job.options)})
+    parts = {"stage": job.stage, "seed": job.seed, "file": str(experiment.path.resolve())}
+    parts |= {"overrides": list(experiment.overrides), "quick": experiment.quick}
+    write_json(request, {**parts, "options": asdict(job.options)})
     with log.open("w") as output, lifeline() as line:
         command = [sys.executable, "-m", "kdlab.stages.stage_process", str(request)]
         group = subprocess.Popen(command, stdin=line, stdout=output, stderr=subprocess.STDOUT, pass_fds=(lock,))
@@ -96,12 +96,12 @@ def main(request: Path) -> int:
     from kdlab.stages.training import train
 
     end_with_parent()
-    asked = json.loads(request.read_text())
-    options = Options(**asked["options"])
+    parts = json.loads(request.read_text())
+    options = Options(**parts["options"])
     options = replace(options, mlruns=Path(options.mlruns))
     try:
-        context = Context(read(Path(asked["file"]), asked["overrides"], asked["quick"]), options)
-        train(context.job(context.graph.node(asked["stage"], asked["seed"])), lambda: None, [])
+        context = Context(read(Path(parts["file"]), parts["overrides"], parts["quick"]), options)
+        train(context.job(context.graph.node(parts["stage"], parts["seed"])), lambda: None, [])
     except Interrupted:
         return INTERRUPTED
     except ConfigurationError as error:

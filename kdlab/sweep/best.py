@@ -48,10 +48,10 @@ def write_best(sweep: Sweep, study: Study, place: StudyPlace, trial: FrozenTrial
     stem = sweep.path.name.removesuffix(ENDING)
     path = sweep.path.with_name(f"{stem if place.name == sweep.name else place.name}.best.yaml")
     experiment = experiment_of(sweep, trial, f"{place.name}-best")
-    told = ", ".join(f"{o.name} {number(v, 6)}" for o, v in zip(sweep.objectives, trial.values, strict=True))
+    values = ", ".join(f"{o.name} {number(v, 6)}" for o, v in zip(sweep.objectives, trial.values, strict=True))
     head = [
         f"# The best of {len(study.get_trials(deepcopy=False))} trials of {sweep.path.name}: trial {trial.number}.",
-        f"# On validation: {told}. Written by `kdlab sweep`, which overwrites it; rename it to change it.",
+        f"# On validation: {values}. Written by `kdlab sweep`, which overwrites it; rename it to change it.",
         *(f"# {name}: {value}" for name, value in trial.params.items()),
     ]
     text = yaml.safe_dump(experiment.resolved, sort_keys=False, allow_unicode=True, width=120)
@@ -68,6 +68,6 @@ def test_finalists(
     for position, trial in enumerate(trials):
         name = f"{place.name}-best" + (f"-{position + 1}" if position else "")
         outcomes.append(run(experiment_of(sweep, trial, name), options))
-    known = {str(t.number): outcome.execution for t, outcome in zip(trials, outcomes, strict=True)}
-    write_json(place.folder / "finalists.json", known)
+    executions = {str(t.number): outcome.execution for t, outcome in zip(trials, outcomes, strict=True)}
+    write_json(place.folder / "finalists.json", executions)
     return outcomes

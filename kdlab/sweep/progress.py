@@ -60,16 +60,16 @@ class SweepProgress:
         """What came of a trial."""
         values = ", ".join(f"{name}={setting(value)}" for name, value in trial.params.items())
         if trial.state == TrialState.COMPLETE:
-            told = ", ".join(
+            ending = ", ".join(
                 f"{objective.name} {number(value)}"
                 for objective, value in zip(self._sweep.objectives, trial.values, strict=True)
             )
-            told += "" if feasible(trial) else ", breaks a constraint"
+            ending += "" if feasible(trial) else ", breaks a constraint"
         elif trial.state == TrialState.PRUNED:
-            told = f"given up after epoch {(trial.last_step or 0) + 1}"
+            ending = f"given up after epoch {(trial.last_step or 0) + 1}"
         else:
-            told = f"failed: {trial.user_attrs.get(REASON, 'its worker died')}"
-        return f"trial {trial.number}: {told}  ({values})"
+            ending = f"failed: {trial.user_attrs.get(REASON, 'its worker died')}"
+        return f"trial {trial.number}: {ending}  ({values})"
 
     def summary(self, trials: list[FrozenTrial]) -> str:
         """The whole sweep in one line."""

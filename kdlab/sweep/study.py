@@ -67,20 +67,20 @@ def join(sweep: Sweep, place: StudyPlace, fingerprints: Mapping[str, str]) -> St
     Raises:
         ConfigurationError: If the name belongs to another search, or the storage cannot be reached.
     """
-    told = signature(sweep, fingerprints)
+    current = signature(sweep, fingerprints)
     storage = open_storage(place)
     with place.lock("claim"), quiet():
         study = _made_or_found(sweep, place, storage)
-        known, trials = study.user_attrs.get(SIGNATURE), study.get_trials(deepcopy=False)
-        if known is None and trials:
+        recorded, trials = study.user_attrs.get(SIGNATURE), study.get_trials(deepcopy=False)
+        if recorded is None and trials:
             raise ConfigurationError(
                 f"the study {place.name!r} in {place.shown} was not made by kdlab; take another: --study NAME2"
             )
-        if known is None:
-            study.set_user_attr(SIGNATURE, json.dumps(told))
-        elif json.loads(known) != json.loads(json.dumps(told)):
-            before = json.loads(known)
-            changed = [part for part in dict.fromkeys([*before, *told]) if before.get(part) != told.get(part)]
+        if recorded is None:
+            study.set_user_attr(SIGNATURE, json.dumps(current))
+        elif json.loads(recorded) != json.loads(json.dumps(current)):
+            before = json.loads(recorded)
+            changed = [part for part in dict.fromkeys([*before, *current]) if before.get(part) != current.get(part)]
             raise ConfigurationError(
                 f"the study {place.name!r} has trials of another search: {listing(changed)} changed since; "
                 f"give this one a name of its own: --study {place.name}-2"

@@ -152,9 +152,9 @@ def found_or_made(store: Store, record: Record) -> str:
     """The id of the run that a record is of."""
     experiment = store.experiment(record["experiment"])
     here = f"{store.home}/{record['folder']}"
-    found = store.client.search_runs([experiment], f"tags.`kdlab.folder` = '{here}'", max_results=1)
-    if found:
-        return str(found[0].info.run_id)
+    runs = store.client.search_runs([experiment], f"tags.`kdlab.folder` = '{here}'", max_results=1)
+    if runs:
+        return str(runs[0].info.run_id)
     tags = record["tags"] | {"kdlab.folder": here, "kind": "sweep", "sweep": record["sweep"]}
     made = store.client.create_run(experiment, start_time=record["started"], run_name=record["name"], tags=tags)
     return str(made.info.run_id)
@@ -183,11 +183,11 @@ def _tag(store: Store, record: Record) -> None:
     """Tag the best trials' runs; one that was best before is so no longer."""
     experiment = store.experiment(record["experiment"])
     trials = [read_json(record_of(store.mlruns, execution)) or {} for execution in record["best"]]
-    wanted = [str(trial["parents"][store.key]) for trial in trials if store.key in trial.get("parents", {})]
+    best_runs = [str(trial["parents"][store.key]) for trial in trials if store.key in trial.get("parents", {})]
     for run in store.client.search_runs([experiment], f"tags.best = 'true' AND tags.sweep = '{record['sweep']}'"):
-        if run.info.run_id not in wanted:
+        if run.info.run_id not in best_runs:
             store.client.delete_tag(run.info.run_id, "best")
-    for run_id in wanted:
+    for run_id in best_runs:
         if find_run(store, run_id) is not None:
             store.client.set_tag(run_id, "best", "true")
 

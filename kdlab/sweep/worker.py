@@ -86,10 +86,10 @@ def seed_of(study: Study, worker: str) -> int:
 
     A study that goes on must not draw again what it drew at its start, so the number of trials enters.
     """
-    known = len(study.get_trials(deepcopy=False))
+    count = len(study.get_trials(deepcopy=False))
     begun = any(t.user_attrs.get(WORKER) for t in study.get_trials(deepcopy=False))
-    told = f"{study.study_name} {known} {worker if begun else ''}"
-    return int(hashlib.sha256(told.encode()).hexdigest()[:8], 16)
+    address = f"{study.study_name} {count} {worker if begun else ''}"
+    return int(hashlib.sha256(address.encode()).hexdigest()[:8], 16)
 
 
 def _one(study: Study, sweep: Sweep, place: StudyPlace, trials: Trials, target: Target, name: str) -> bool:

@@ -120,6 +120,6 @@ def _epoch(loader: ShuffledLoader, epoch: int) -> list[dict[str, Tensor]]:
 
 def _same(some: list[dict[str, Tensor]], others: list[dict[str, Tensor]]) -> bool:
     return len(some) == len(others) and all(
-        one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-        for one, other in zip(some, others, strict=True)
+        first.keys() == other.keys() and all(torch.equal(first[name], other[name]) for name in first)
+        for first, other in zip(some, others, strict=True)
     )

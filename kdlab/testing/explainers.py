@@ -74,9 +74,9 @@ def check_restores_after_error(explainer: Attribution, model: nn.Module, inputs:
 def check_follows_grad_mode(explainer: Attribution, inputs: Tensor, target: Tensor) -> None:
     """Check that attributions are part of the graph under grad only, and only if they claim to be differentiable."""
     attributions = explainer.attribute(inputs, target)
-    wanted = "part of" if explainer.differentiable else "outside"
+    relation = "part of" if explainer.differentiable else "outside"
     in_graph = attributions.requires_grad
-    _require(in_graph == explainer.differentiable, f"under grad, attributions must be {wanted} the graph")
+    _require(in_graph == explainer.differentiable, f"under grad, attributions must be {relation} the graph")
     with torch.no_grad():
         plain = explainer.attribute(inputs, target)
     _require(not plain.requires_grad, "attributions under no_grad are part of a graph")
@@ -86,10 +86,10 @@ def check_follows_grad_mode(explainer: Attribution, inputs: Tensor, target: Tens
 def check_works_under_inference_mode(explainer: Attribution, inputs: Tensor, target: Tensor) -> None:
     """Check that values are the same under inference mode, for inputs made in it too."""
     with torch.no_grad():
-        wanted = explainer.attribute(inputs, target)
+        expected = explainer.attribute(inputs, target)
     with torch.inference_mode():
         for batch, classes in [(inputs, target), (inputs.clone(), target.clone())]:
-            assert_close(explainer.attribute(batch, classes), wanted)
+            assert_close(explainer.attribute(batch, classes), expected)
         _require(torch.is_inference_mode_enabled(), "inference mode was left")
 
 
@@ -231,7 +231,7 @@ def _unchanged(explainer: Attribution, model: nn.Module, inputs: Tensor) -> Iter
         _require(look() == seen[name], f"{name} changed")
     for name, look_at in tensors.items():
         now, before = look_at(), kept[name]
-        same = [_same(one, other) for one, other in zip(now, before, strict=True)]
+        same = [_same(first, other) for first, other in zip(now, before, strict=True)]
         _require(all(same), f"{name} changed")
 
 

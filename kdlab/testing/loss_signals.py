@@ -26,10 +26,10 @@ class Prepared(Protocol):
 def example(loss: nn.Module, batch: int = 4, seed: int = 0, **given: Signal) -> Signals:
     """Return signals for a loss: what is given, and for every other name that it asks for, made-up float32 tensors."""
     generator = torch.Generator().manual_seed(seed)
-    asked = list(inspect.signature(loss.forward).parameters)
-    asked += inspect.signature(loss.prepare).parameters if isinstance(loss, Prepared) else []
-    made = {name: make(batch, generator) for name, make in MAKERS.items() if name in asked}
-    unknown = set(asked) - set(made) - set(given)
+    requested = list(inspect.signature(loss.forward).parameters)
+    requested += inspect.signature(loss.prepare).parameters if isinstance(loss, Prepared) else []
+    made = {name: make(batch, generator) for name, make in MAKERS.items() if name in requested}
+    unknown = set(requested) - set(made) - set(given)
     if unknown:
         raise AssertionError(f"{type(loss).__name__} asks for {sorted(unknown)}; give them to the check by name")
     return {**made, **given}

@@ -26,10 +26,10 @@ from kdlab.testing.loss_signals import (
 
 def check_scalar(loss: nn.Module, **given: Signal) -> None:
     """The value has no axes, is finite, and is float32 for half precision and float64 for double."""
-    for dtype, wanted in ((torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
+    for dtype, expected in ((torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
         value = evaluate(loss, with_floats_changed(example(loss, **given), methodcaller("to", dtype))).detach()
         _require(value.shape == (), f"the value has shape {tuple(value.shape)}")
-        _require(value.dtype == wanted, f"{dtype} gives {value.dtype}, not {wanted}")
+        _require(value.dtype == expected, f"{dtype} gives {value.dtype}, not {expected}")
         _require(bool(value.isfinite()), f"{dtype} gives {float(value)}")
 
 
@@ -122,8 +122,8 @@ def _check_finite(loss: nn.Module, what: str, signals: Signals, largest: float) 
     signals, leaves = _with_gradient(signals)
     value, gradients = _gradients(loss, signals, leaves)
     _require(bool(value.isfinite()), f"{what}: the value is {float(value.detach())}")
-    for name, found in gradients.items():
-        for gradient in found:
+    for name, tensors in gradients.items():
+        for gradient in tensors:
             if gradient is not None:
                 overflow = gradient.isinf() & (gradient.dtype == torch.float16 and largest == float("inf"))
                 _require(bool((gradient.isfinite() | overflow).all()), f"{what}: the gradient of {name} is not finite")
@@ -168,8 +168,8 @@ def _gradients(
 ) -> tuple[Tensor, dict[str, list[Tensor]]]:
     value = evaluate(loss, signals)
     flat = [tensor for tensors in leaves.values() for tensor in tensors]
-    found = iter(torch.autograd.grad(value, flat, allow_unused=True))
-    return value, {name: [next(found) for _ in tensors] for name, tensors in leaves.items()}
+    gradients = iter(torch.autograd.grad(value, flat, allow_unused=True))
+    return value, {name: [next(gradients) for _ in tensors] for name, tensors in leaves.items()}
 
 
 def _require(holds: bool, found: str) -> None:

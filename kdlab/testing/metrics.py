@@ -77,10 +77,10 @@ def check_batches_add_up(make: Callable[[], Metric], signals: Signals, rtol: flo
     update(whole, signals)
     for rows in (torch.arange(0, 1), torch.arange(1, batch)):
         update(parts, pick(signals, rows))
-    one, two = whole.compute(), parts.compute()
-    for first, second in zip(_values(one), _values(two), strict=True):
+    in_one, two = whole.compute(), parts.compute()
+    for first, second in zip(_values(in_one), _values(two), strict=True):
         same = torch.allclose(first, second, rtol=rtol, atol=1e-6, equal_nan=True)
-        promise(same, f"the value of one batch is {one}, of two {two}")
+        promise(same, f"the value of one batch is {in_one}, of two {two}")
 
 
 def check_works_in_every_grad_mode(make: Callable[[], Metric], signals: Signals) -> None:
@@ -104,14 +104,14 @@ def check_leaves_nothing_behind(make: Callable[[], Metric], signals: Signals) ->
     modules = {name: value for name, value in signals.items() if isinstance(value, nn.Module)}
     for module in modules.values():
         module.train()
-    before, given, state = _state(modules), _copies(signals), torch.get_rng_state()
+    before, copies, state = _state(modules), _copies(signals), torch.get_rng_state()
     update(make(), signals)
     promise(torch.equal(state, torch.get_rng_state()), "the global random state was moved")
     after = _state(modules)
     for key, value in before.items():
         kept = torch.equal(value, after[key]) if isinstance(value, Tensor) else value == after[key]
         promise(kept, f"{key} was {value}, is {after[key]}")
-    for name, tensor in given.items():
+    for name, tensor in copies.items():
         promise(torch.equal(tensor, signals[name].detach().nan_to_num()), f"{name} was changed in place")
 
 
@@ -127,8 +127,8 @@ def check_counts_nan(make: Callable[[], Metric], signals: Signals, name: str) ->
     broken[name] = signals[name].clone()
     broken[name][0] = torch.nan
     metric, rest = make(), make()
-    found = scores(metric, broken)
-    promise(bool(found[0].isnan()), f"a sample with a NaN in {name} scores {found[0]}")
+    values = scores(metric, broken)
+    promise(bool(values[0].isnan()), f"a sample with a NaN in {name} scores {values[0]}")
     counted = metric.metric_state["nan_count"]
     promise(bool(counted == 1), f"one sample has a NaN in {name}, counted are {counted}")
     update(rest, pick(signals, torch.arange(1, size(signals))))

@@ -81,8 +81,8 @@ def _without_secrets(address: str, lone: bool) -> str:
     user, rest = _user_and_rest(rest, lone)
     if user is not None:
         name, _, password = user.partition(":")
-        known = user if not password else f"{name}:{HIDDEN}"
-        rest = f"{known if WITH_USERS.match(scheme) else HIDDEN}@{rest}"
+        visible = user if not password else f"{name}:{HIDDEN}"
+        rest = f"{visible if WITH_USERS.match(scheme) else HIDDEN}@{rest}"
     rest = VALUE.sub(_without_nested, rest)
     rest = (IN_LONE_QUERY if lone else IN_QUERY).sub(PAIR_HIDDEN, rest)
     return f"{scheme}://{PAIR.sub(PAIR_HIDDEN, rest)}"
@@ -115,8 +115,8 @@ def _secrets(address: str) -> set[str]:
     """Passwords and tokens of an address, as written and decoded; short ones would tear words that are none."""
     scheme, _, rest = address.partition("://")
     user, _ = _user_and_rest(rest, lone=True)
-    found = {match[2] for match in IN_LONE_QUERY.finditer(rest)}
+    secrets = {match[2] for match in IN_LONE_QUERY.finditer(rest)}
     if user is not None:
         name, _, password = user.partition(":")
-        found |= {password} if WITH_USERS.match(scheme) else {name, password, user}
-    return {secret for one in found for secret in (one, unquote(one)) if len(secret) > 3}
+        secrets |= {password} if WITH_USERS.match(scheme) else {name, password, user}
+    return {secret for one in secrets for secret in (one, unquote(one)) if len(secret) > 3}

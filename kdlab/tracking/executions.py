@@ -110,11 +110,11 @@ class ExecutionRun:
         run = find_run(self.store, record["parents"].get(self.store.key))
         if run is None:
             here = f"{self.store.home}/executions/{record['execution']}"
-            found = client.search_runs([experiment], f"tags.`kdlab.folder` = '{here}'", max_results=1)
+            runs = client.search_runs([experiment], f"tags.`kdlab.folder` = '{here}'", max_results=1)
             tags = record["tags"] | {"kdlab.folder": here, "execution": record["execution"], "kind": "execution"}
             run = (
-                found[0]
-                if found
+                runs[0]
+                if runs
                 else client.create_run(
                     experiment,
                     start_time=record["started"],
@@ -135,7 +135,7 @@ def stage_means(execution: Execution) -> dict[str, float]:
         for key, value in execution.tested(use).items():
             if value == value:
                 values.setdefault(f"{use.stage}/{key}", []).append(value)
-    return {key: sum(found) / len(found) for key, found in values.items()}
+    return {key: sum(numbers) / len(numbers) for key, numbers in values.items()}
 
 
 @contextmanager
@@ -184,8 +184,8 @@ def _settle(store: Store, record: Record) -> None:
 
     execution = read_execution(store.mlruns, record["execution"])
     if record["status"] == Status.RUNNING:
-        known = execution.status if execution is not None else Status.RUNNING
-        record["status"] = Status.KILLED if known == Status.RUNNING else known
+        recorded = execution.status if execution is not None else Status.RUNNING
+        record["status"] = Status.KILLED if recorded == Status.RUNNING else recorded
     used = [use.folder.path.name for use in execution.uses] if execution is not None else []
     record["folders"] = list(dict.fromkeys([*record["folders"], *used]))
     run = ExecutionRun(store, record, change)

@@ -17,14 +17,14 @@ def provenance() -> dict[str, str]:
     """Return command, commit, machine and ``version.<package>``, each as one string; what is not known is left out."""
     program = Path(sys.argv[0])
     command = ["kdlab" if program.name in ("__main__.py", "kdlab") else program.name, *sys.argv[1:]]
-    found = {
+    facts = {
         "command": shlex.join(shown(word) for word in command),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "version.python": platform.python_version(),
         "commit": _commit(),
     }
-    found |= {f"version.{package}": _version(package) for package in PACKAGES}
-    return {key: value for key, value in found.items() if value}
+    facts |= {f"version.{package}": _version(package) for package in PACKAGES}
+    return {key: value for key, value in facts.items() if value}
 
 
 def _commit() -> str:

@@ -34,8 +34,8 @@ def rebuild(mlruns: Path, parents: Callable[[Store], dict[str, str]]) -> Path:
         ConfigurationError: If an execution is running, whose runs would be torn apart.
         One of ``failures()``: If no database can be made.
     """
-    known = {path.stem for folder in ("tracking", "executions") for path in (mlruns / folder).glob("*.json")}
-    records = [record for name in sorted(known - {"home"}) if (record := read_record(mlruns, name, LOCAL)) is not None]
+    names = {path.stem for folder in ("tracking", "executions") for path in (mlruns / folder).glob("*.json")}
+    records = [record for name in sorted(names - {"home"}) if (record := read_record(mlruns, name, LOCAL)) is not None]
     records = [record for record in records if record["uri"] == LOCAL]
     check_idle(mlruns, records)
     aside = put_aside(mlruns)

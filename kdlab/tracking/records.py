@@ -71,12 +71,12 @@ def read_record(mlruns: Path, execution: str, key: str) -> Record | None:
     record = {"means": None} | (read_json(record_of(mlruns, execution)) or {})
     if all(name in record and isinstance(record[name], KINDS.get(name, type(whole[name]))) for name in whole):
         return record
-    found = read_execution(mlruns, execution)
-    if found is None:
+    execution_record = read_execution(mlruns, execution)
+    if execution_record is None:
         return None
-    made = new_record(found.experiment, execution, key, found.config, {})
-    known = {"status": found.status, "finished": _milliseconds(found.ended), "pid": 0}
-    return made | known | {"started": _milliseconds(found.started) or made["started"]}
+    made = new_record(execution_record.experiment, execution, key, execution_record.config, {})
+    ending = {"status": execution_record.status, "finished": _milliseconds(execution_record.ended), "pid": 0}
+    return made | ending | {"started": _milliseconds(execution_record.started) or made["started"]}
 
 
 # Of the values of a record that are not of the kind that a new one has.

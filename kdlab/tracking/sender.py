@@ -43,8 +43,8 @@ def metrics_of(values: Mapping[str, float | None], time: float, step: int) -> "l
     """Return MLflow's points of one line, at ``time`` in milliseconds; missing values are left out."""
     from mlflow.entities import Metric
 
-    known = {cleaned(key): value for key, value in values.items() if value is not None}
-    return [Metric(key, float(value), int(time), step) for key, value in known.items()]
+    numbers = {cleaned(key): value for key, value in values.items() if value is not None}
+    return [Metric(key, float(value), int(time), step) for key, value in numbers.items()]
 
 
 def log_metrics(store: Store, run: str, metrics: "Sequence[Metric]") -> None:
@@ -60,12 +60,12 @@ def find_run(store: Store, run: str | None) -> "Run | None":
     if run is None:
         return None
     try:
-        found = store.client.get_run(run)
+        recorded = store.client.get_run(run)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise
-    return found if found.info.lifecycle_stage == "active" else None
+    return recorded if recorded.info.lifecycle_stage == "active" else None
 
 
 class Sender:
@@ -147,8 +147,8 @@ class Sender:
 
     def _search(self, experiment: str) -> "Run | None":
         """Find the run of a process that died between making it and remembering it."""
-        found = self.store.client.search_runs([experiment], f"tags.`kdlab.folder` = '{self._address}'", max_results=1)
-        return found[0] if found else None
+        runs = self.store.client.search_runs([experiment], f"tags.`kdlab.folder` = '{self._address}'", max_results=1)
+        return runs[0] if runs else None
 
     @property
     def _address(self) -> str:
@@ -197,8 +197,8 @@ class Sender:
         for name, test in tests.items():
             if name not in self.state["tests"]:
                 # What an explainer tells of its training has a curve in the run, and would be a point of it at step 0.
-                found = {key: value for key, value in test["metrics"].items() if not key.startswith("train/")}
-                log_metrics(self.store, self.state["run_id"], metrics_of(found, test["time"], TEST_STEP))
+                metrics = {key: value for key, value in test["metrics"].items() if not key.startswith("train/")}
+                log_metrics(self.store, self.state["run_id"], metrics_of(metrics, test["time"], TEST_STEP))
                 self.state["tests"].append(name)
         return max((float(test["time"]) for test in tests.values()), default=0.0)
 

@@ -69,8 +69,8 @@ def _page(base: str, wanted: str, experiments: Sequence[str], metric: str) -> st
 def runs_of(mlruns: Path, record: Record, key: str) -> tuple[list[str], list[str]]:
     """Return the experiments' ids, and the runs' ids, of the stages an execution has used, as known on disk."""
     memories = [read_json(mlruns / "stages" / name / "tracking.json") or {} for name in record["folders"]]
-    known = [memory[key] for memory in memories if key in memory]
-    return sorted({str(state["experiment_id"]) for state in known}), [str(state["run_id"]) for state in known]
+    states = [memory[key] for memory in memories if key in memory]
+    return sorted({str(state["experiment_id"]) for state in states}), [str(state["run_id"]) for state in states]
 
 
 def newest_link(mlruns: Path, base: str, key: str = LOCAL) -> str | None:

@@ -50,8 +50,8 @@ def failures() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    known = (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError, ImportError, ValueError)
-    return (*known, AnswerError, TypeError, LookupError, AttributeError)
+    failing = (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError, ImportError, ValueError)
+    return (*failing, AnswerError, TypeError, LookupError, AttributeError)
 
 
 def quiet() -> None:
@@ -92,9 +92,9 @@ class Answering:
         method = getattr(self._client, name)
 
         def call(*given: object, **named: object) -> object:
-            found = method(*given, **named)
+            answer = method(*given, **named)
             self._answered()
-            return found
+            return answer
 
         return call
 
@@ -136,12 +136,12 @@ class Store:
     def _settle_in(self) -> str:
         """Return the folder's identity, made at the first start; mend the database if the folder has moved since."""
         path, here = self.mlruns / "tracking" / "home.json", artifacts(self.mlruns)
-        known = read_json(path) or {"id": uuid.uuid4().hex, "artifacts": None}
-        if known["artifacts"] != here:
-            if known["artifacts"] is not None:
-                move_artifacts(self.mlruns / "mlflow.db", known["artifacts"], here)
-            write_json(path, {"id": known["id"], "artifacts": here})
-        return str(known["id"])
+        home = read_json(path) or {"id": uuid.uuid4().hex, "artifacts": None}
+        if home["artifacts"] != here:
+            if home["artifacts"] is not None:
+                move_artifacts(self.mlruns / "mlflow.db", home["artifacts"], here)
+            write_json(path, {"id": home["id"], "artifacts": here})
+        return str(home["id"])
 
     def experiment(self, name: str) -> str:
         """Return the experiment's id; made if there is none, restored if somebody deleted it."""
@@ -153,19 +153,19 @@ class Store:
     def _find_or_create(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
             folder = re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_"
             location = None if self.uri.startswith("http") else f"{artifacts(self.mlruns)}/{folder}"
             try:
                 return str(self.client.create_experiment(name, artifact_location=location, tags=KIND))
             except MlflowException:  # made by another machine since we looked
-                found = self.client.get_experiment_by_name(name)
-                if found is None:
+                experiment = self.client.get_experiment_by_name(name)
+                if experiment is None:
                     raise
-        if found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if experiment.lifecycle_stage == "deleted":
+            self.client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
 
 
 LOCAL = "mlruns/mlflow.db"
@@ -199,16 +199,16 @@ def damage(mlruns: Path) -> str | None:
         return None
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, timeout=30)) as connection:
-            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     except sqlite3.OperationalError as error:
-        found = "ok" if "locked" in str(error) else str(error)
+        verdict = "ok" if "locked" in str(error) else str(error)
         tables = NEEDED
     except sqlite3.DatabaseError as error:
-        found, tables = str(error), NEEDED
-    if found == "ok" and tables.issuperset(NEEDED):
+        verdict, tables = str(error), NEEDED
+    if verdict == "ok" and tables.issuperset(NEEDED):
         return None
-    reason = found if found != "ok" else "tables are missing"
+    reason = verdict if verdict != "ok" else "tables are missing"
     return (
         f"MLflow's database {mlruns.name}/mlflow.db is damaged ({' '.join(reason.split())[:80]}); the numbers lie in "
         f"{mlruns.name}/stages, and kdlab ui --rebuild makes the database anew from them"

@@ -111,10 +111,10 @@ class Tracker:
         }
         with self._written_down(at_once=True) as news:
             news.end(last)
-        told = self._courier.wait(self._begun, last=not self._shared)
-        if not told:
+        complete = self._courier.wait(self._begun, last=not self._shared)
+        if not complete:
             self._courier.warn_of_lag()
-        return told
+        return complete
 
     def link(self, base: str | None = None) -> str | None:
         """Return the address of the page that compares this execution's runs, None if the store has none of them.

@@ -51,16 +51,16 @@ def share_of(nodes: Sequence[Node], workers: int | None, gpus_per_trial: float |
     """
     gpus = _gpus(nodes, gpus_per_trial, accelerator)
     room = _room(nodes, 1, gpus)
-    wanted = workers or (room if gpus else sum(node.cpus > 0 for node in nodes))
-    if not 0 < wanted <= room:
+    total = workers or (room if gpus else sum(node.cpus > 0 for node in nodes))
+    if not 0 < total <= room:
         has = f"{sum(node.cpus for node in nodes)} CPUs and {sum(node.gpus for node in nodes)} GPUs"
         raise ConfigurationError(
-            f"--workers {wanted}: the Ray cluster has {has}, room for {room} workers with "
+            f"--workers {total}: the Ray cluster has {has}, room for {room} workers with "
             f"{f'--gpus-per-trial {gpus:g} and ' if gpus else ''}a CPU each; ask for at most so many"
         )
     most = max(node.cpus for node in nodes)
-    cpus = next(count for count in range(most, 0, -1) if _room(nodes, count, gpus) >= wanted)
-    return Share(wanted, cpus, gpus)
+    cpus = next(count for count in range(most, 0, -1) if _room(nodes, count, gpus) >= total)
+    return Share(total, cpus, gpus)
 
 
 def _room(nodes: Sequence[Node], cpus: int, gpus: float) -> int:

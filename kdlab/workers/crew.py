@@ -164,11 +164,11 @@ def _how(code: int) -> str:
 
 def arguments(options: Mapping[str, object]) -> list[str]:
     """Command-line options from their names and values; None is left out, a list repeats."""
-    found: list[str] = []
+    words: list[str] = []
     for name, value in options.items():
-        for one in value if isinstance(value, list | tuple) else [value]:
-            if one is True:
-                found.append(f"--{name}")
-            elif one is not None and one is not False:
-                found += [f"--{name}", str(one)]
-    return found
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if part is True:
+                words.append(f"--{name}")
+            elif part is not None and part is not False:
+                words += [f"--{name}", str(part)]
+    return words

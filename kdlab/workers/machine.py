@@ -33,8 +33,8 @@ class Machine:
 
 def threads_of(cpus: int) -> dict[str, str]:
     """What keeps a process to so many cores; fewer where the environment asks for fewer."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    threads = min(cpus, int(given)) if given.isdecimal() and int(given) > 0 else cpus
+    requested = os.environ.get("OMP_NUM_THREADS", "")
+    threads = min(cpus, int(requested)) if requested.isdecimal() and int(requested) > 0 else cpus
     return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
 

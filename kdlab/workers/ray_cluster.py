@@ -77,13 +77,13 @@ class ClusterWorker:
         if not _known(self._ended):
             return None
         try:
-            told: Ending = ray.get(self._ended)
+            outcome: Ending = ray.get(self._ended)
             self.kill()  # its CPUs and its GPU are for others now
         except ray.exceptions.RayActorError as error:
             return Ending(-signal.SIGKILL, f"Ray lost it: {first_line(error)}")
         except ray.exceptions.RayError as error:
             return Ending(1, first_line(error))
-        return told
+        return outcome
 
     def terminate(self) -> None:
         """Ask it to stop; one that waits for room is taken back."""

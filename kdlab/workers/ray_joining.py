@@ -47,7 +47,7 @@ def joined(
     import ray
 
     try:
-        nodes = [node_of(told) for told in ray.nodes() if told["Alive"]]  # type: ignore[no-untyped-call]  # Ray's gap
+        nodes = [node_of(described) for described in ray.nodes() if described["Alive"]]  # type: ignore[no-untyped-call]  # Ray's gap
         check(nodes)
         share = share_of(nodes, workers, gpus_per_trial, accelerator)
         yield Cluster(share, needed, variables)
@@ -73,9 +73,9 @@ def _join(address: str | None) -> None:
     try:
         ray.init(**own, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        asked = f"--address {address}" if address else "--launcher ray"
+        option = f"--address {address}" if address else "--launcher ray"
         raise ConfigurationError(
-            f"{asked}: Ray cannot join ({first_line(error)[:300]}); expected auto on a node of a running "
+            f"{option}: Ray cannot join ({first_line(error)[:300]}); expected auto on a node of a running "
             "cluster, or host:port of its head, with RAY_AUTH_MODE=token where it asks for one"
         ) from error
 
