@@ -68,7 +68,8 @@ class Explanations:
                 ) from error
         if attributions.shape != inputs.shape:
             raise ValueError(
-                f"the explainer of evaluate gives shape {tuple(attributions.shape)}, the inputs have {tuple(inputs.shape)}"
+                f"the explainer of evaluate gives shape {tuple(attributions.shape)}, "
+                f"the inputs have {tuple(inputs.shape)}"
             )
 
     def scored(

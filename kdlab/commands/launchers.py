@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def local(parsed: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
+def local(parsed: argparse.Namespace, definition: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
     """Processes of this machine."""
     from kdlab.workers.machine import shared
     from kdlab.workers.processes import Processes
 
     for option in ("address", "gpus_per_trial"):
         if getattr(parsed, option) is not None:
-            told = f"--{option.replace('_', '-')} {getattr(parsed, option)}"
-            raise ConfigurationError(f"{told}: this is said to a cluster; add --launcher ray, or leave it out")
+            option_text = f"--{option.replace('_', '-')} {getattr(parsed, option)}"
+            raise ConfigurationError(f"{option_text}: this is said to a cluster; add --launcher ray, or leave it out")
     machine = shared(parsed.workers, parsed.per_gpu, parsed.accelerator)
     # The storage's address may hold a password, which must not stand on a command line.
     yield Processes(replace(machine, further={"KDLAB_STORAGE": place.url}))
 
 
 @contextmanager
-def ray(parsed: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
+def ray(parsed: argparse.Namespace, definition: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
     """Workers on a Ray cluster."""
     from kdlab.sweep.study_place import check_storage
     from kdlab.workers.ray_joining import joined
@@ -38,7 +38,7 @@ def ray(parsed: argparse.Namespace, found: "Sweep", place: "StudyPlace") -> "Ite
     if parsed.per_gpu != 1:
         raise ConfigurationError(f"--per-gpu {parsed.per_gpu}: Ray is told --gpus-per-trial {1 / parsed.per_gpu:.3g}")
     with joined(
-        [found.path.resolve(), found.experiment.path.resolve(), place.folder],
+        [definition.path.resolve(), definition.experiment.path.resolve(), place.folder],
         parsed.address,
         parsed.workers,
         parsed.gpus_per_trial,

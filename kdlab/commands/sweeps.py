@@ -34,20 +34,20 @@ def sweep(parsed: argparse.Namespace) -> None:
     from kdlab.sweep.trial import sweep_name
 
     keep_count(parsed.keep)
-    found, place, options = opened(parsed)
+    definition, place, options = opened(parsed)
     check_writable(options.mlruns)
-    settle_killed(options.mlruns, found.path.parent)  # beside the sweep stands its best configuration
-    with LAUNCHERS[parsed.launcher](parsed, found, place) as starter:
+    settle_killed(options.mlruns, definition.path.parent)  # beside the sweep stands its best configuration
+    with LAUNCHERS[parsed.launcher](parsed, definition, place) as starter:
         if not starter.here and options.accelerator == "gpu":
             # Its nodes have some, this machine may have none: it trains the finalists on what it has.
             options = replace(options, accelerator="auto")
         check_accelerator(options)
-        study = join(found, place, check_sweep(found, options))
-        parent = SweepRun(place, sweep_name(found))
+        study = join(definition, place, check_sweep(definition, options))
+        parent = SweepRun(place, sweep_name(definition))
         parent.open()
         status = Status.FAILED
         try:
-            _launch(parsed, found, place, study, starter, parent.id)
+            _launch(parsed, definition, place, study, starter, parent.id)
             status = Status.FINISHED
         except Interrupted:
             status = Status.KILLED
@@ -55,12 +55,12 @@ def sweep(parsed: argparse.Namespace) -> None:
         finally:
             if status != Status.FINISHED:
                 parent.close(status, {})
-    conclude(parsed, found, place, study, options, parent)
+    conclude(parsed, definition, place, study, options, parent)
 
 
 def _launch(
     parsed: argparse.Namespace,
-    found: "Sweep",
+    definition: "Sweep",
     place: "StudyPlace",
     study: "Study",
     starter: "Starter",
@@ -70,35 +70,35 @@ def _launch(
     from kdlab.sweep.study import good
     from kdlab.workers.crew import Crew, arguments
 
-    wanted = None if parsed.timeout and parsed.trials is None else parsed.trials or found.trials
+    target = None if parsed.timeout and parsed.trials is None else parsed.trials or definition.trials
     until = None if parsed.timeout is None else time.time() + parsed.timeout
-    if wanted is not None and good(study) >= wanted:
-        print(f"the study {place.name!r} has its {wanted} trials; ask for more with --trials", flush=True)
+    if target is not None and good(study) >= target:
+        print(f"the study {place.name!r} has its {target} trials; ask for more with --trials", flush=True)
         return
-    told: Mapping[str, object] = {
+    repeated: Mapping[str, object] = {
         "set": parsed.set,
         "quick": parsed.quick,
         "study": place.name,
         "mlruns": place.mlruns,
         "accelerator": parsed.accelerator,
         "keep": parsed.keep,
-        "trials": wanted,
+        "trials": target,
         "until": until,
         "parent": parent,
         "launched": True,
         "debug": parsed.debug,
     }
-    command = ["kdlab", "worker", str(found.path), *arguments(told)]
+    command = ["kdlab", "worker", str(definition.path), *arguments(repeated)]
     workers = starter.workers
     print(f"study {place.name!r} in {place.shown}, {workers} {'worker' if workers == 1 else 'workers'}", flush=True)
-    with SweepProgress(study, found, wanted, workers) as progress:
+    with SweepProgress(study, definition, target, workers) as progress:
         Crew(command, starter, place.folder, lambda: good(study)).run(progress.look)
         progress.look()
 
 
 def conclude(
     parsed: argparse.Namespace,
-    found: "Sweep",
+    definition: "Sweep",
     place: "StudyPlace",
     study: "Study",
     options: "Options",
@@ -112,21 +112,21 @@ def conclude(
     from kdlab.sweep.ranking import front
 
     settle_killed(place.mlruns)  # workers may have died, and others gone on
-    best = finalists(study, parsed.finalists or (3 if len(found.objectives) > 1 else 1))
+    best = finalists(study, parsed.finalists or (3 if len(definition.objectives) > 1 else 1))
     if not best:
         parent.close(Status.FINISHED, {})
         raise ConfigurationError(f"no trial of the study {place.name!r} was completed; give it more time or trials")
-    path = write_best(found, study, place, best[0])
-    metrics = {f"best/{o.name}": v for o, v in zip(found.objectives, best[0].values, strict=True)}
+    path = write_best(definition, study, place, best[0])
+    metrics = {f"best/{o.name}": v for o, v in zip(definition.objectives, best[0].values, strict=True)}
     metrics |= {"trials": float(len(study.get_trials(deepcopy=False))), "front": float(len(front(study)))}
-    page = write_page(found, study, place)
-    parent.close(Status.FINISHED, metrics, summary(found, study), [page, path], best[:1])
+    page = write_page(definition, study, place)
+    parent.close(Status.FINISHED, metrics, summary(definition, study), [page, path], best[:1])
     # Once more: the last trials were kept until MLflow had them, and a kill may have left half of one.
     free_lesser(study, place, keep_count(parsed.keep))
     print(f"sweep report: {shortened(page)}\nbest configuration: {shortened(path)}", flush=True)
     if not parsed.untested:
         everything = replace(options, only=())
-        for outcome in test_finalists(found, study, place, everything, best):
+        for outcome in test_finalists(definition, study, place, everything, best):
             show_report(outcome.report, outcome.link)
 
 
@@ -142,16 +142,21 @@ def worker(parsed: argparse.Namespace) -> None:
 
     if parsed.launched:
         die_with_parent()
-    found, place, options = opened(parsed)
+    definition, place, options = opened(parsed)
     if not parsed.launched:  # the launcher has done this for its own
         settle_killed(place.mlruns)
-        join(found, place, check_sweep(found, options))
+        join(definition, place, check_sweep(definition, options))
     until = parsed.until
     if until is None and parsed.timeout is not None:
         until = time.time() + parsed.timeout
-    trials = parsed.trials if parsed.launched or parsed.timeout else parsed.trials or found.trials
+    trials = parsed.trials if parsed.launched or parsed.timeout else parsed.trials or definition.trials
     try:
-        work(found, place, Trials(found, place, options, parsed.parent), Target(trials, until, keep_count(parsed.keep)))
+        work(
+            definition,
+            place,
+            Trials(definition, place, options, parsed.parent),
+            Target(trials, until, keep_count(parsed.keep)),
+        )
     finally:
         close_abandoned(place.mlruns)  # its launcher may have been killed
 
@@ -163,10 +168,10 @@ def report(parsed: argparse.Namespace) -> None:
     from kdlab.sweep.study import load
     from kdlab.sweep.tracking import close_abandoned
 
-    found, place, _ = opened(parsed)
+    definition, place, _ = opened(parsed)
     settle_killed(place.mlruns)
     close_abandoned(place.mlruns)
-    print(f"sweep report: {shortened(write_page(found, load(place), place))}")
+    print(f"sweep report: {shortened(write_page(definition, load(place), place))}")
 
 
 def opened(parsed: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
@@ -175,9 +180,9 @@ def opened(parsed: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
     from kdlab.sweep.study_place import place_of
     from kdlab.sweep.trial import options_for
 
-    found = read_sweep(parsed.file, parsed.set, parsed.quick)
-    place = place_of(parsed.study or found.name, parsed.storage, parsed.mlruns)
-    return found, place, options_for(place.mlruns, parsed.accelerator, found.stages, parsed.quick)
+    definition = read_sweep(parsed.file, parsed.set, parsed.quick)
+    place = place_of(parsed.study or definition.name, parsed.storage, parsed.mlruns)
+    return definition, place, options_for(place.mlruns, parsed.accelerator, definition.stages, parsed.quick)
 
 
 def clean(parsed: argparse.Namespace) -> None:
@@ -188,16 +193,16 @@ def clean(parsed: argparse.Namespace) -> None:
 
     mlruns = parsed.mlruns.resolve()
     settle_killed(mlruns)
-    found, deleted = list(leftovers(mlruns, parsed.trials, parsed.caches)), deleted_runs(mlruns)
-    shown: list[Leftover | DeletedRun] = [*found, *deleted]
-    for one in shown:
-        print(f"{_bytes(one.size):>10}  {shortened(one.path)}  {one.why}")
+    freeable, deleted = list(leftovers(mlruns, parsed.trials, parsed.caches)), deleted_runs(mlruns)
+    shown: list[Leftover | DeletedRun] = [*freeable, *deleted]
+    for thing in shown:
+        print(f"{_bytes(thing.size):>10}  {shortened(thing.path)}  {thing.why}")
     if not shown:
         print("nothing to free")
     elif parsed.free:
-        print(f"freed {_bytes(sum(leftover.free() for leftover in found) + purge(mlruns, deleted))}")
+        print(f"freed {_bytes(sum(leftover.free() for leftover in freeable) + purge(mlruns, deleted))}")
     else:
-        print(f"{_bytes(sum(one.size for one in shown))} in all; --free deletes them")
+        print(f"{_bytes(sum(thing.size for thing in shown))} in all; --free deletes them")
 
 
 def dashboard(parsed: argparse.Namespace) -> None:

@@ -67,8 +67,8 @@ def expected_iou(first: Top, second: Top) -> Tensor:
     values = certain.double() / (sizes - certain)
     uncertain = (first.drawn > 0) | (second.drawn > 0)
     for row in uncertain.nonzero().flatten().tolist():
-        one, other = (Top(part.sure[row], part.tied[row], part.drawn[row]) for part in (first, second))
-        values[row] = _expected_iou_of_one(one, other, int(certain[row]), int(sizes[row]))
+        top, other = (Top(part.sure[row], part.tied[row], part.drawn[row]) for part in (first, second))
+        values[row] = _expected_iou_of_one(top, other, int(certain[row]), int(sizes[row]))
     return values
 
 

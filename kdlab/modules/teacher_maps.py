@@ -23,7 +23,7 @@ def frozen_maps(
     """
 
     def explained_samples() -> list[tuple[Tensor, Tensor]]:
-        found = []
+        batches = []
         samples = data.splits["train"]
         # Every process needs the maps of all samples, so this is no loader, which would give each its share.
         for first in range(0, len(samples["index"]), data.evaluation_batch_size):
@@ -32,8 +32,8 @@ def frozen_maps(
             with torch.no_grad():
                 explained = teacher.logits(batch).argmax(dim=1)
                 maps = teacher.attributions(batch["inputs"], explained, explainer)
-            found.append((batch["index"], maps.flatten(1)))
-        return found
+            batches.append((batch["index"], maps.flatten(1)))
+        return batches
 
     # What an explainer may draw must not shift what the student draws afterwards.
     with forked(address(0, "maps")):
@@ -46,4 +46,4 @@ def dead_maps(*maps: Tensor) -> Tensor:
 
     Such a map says nothing: a loss that compares it has no direction to teach.
     """
-    return torch.stack([dead(one) for one in maps]).any(dim=0).sum()
+    return torch.stack([dead(values) for values in maps]).any(dim=0).sum()

@@ -68,15 +68,15 @@ def remove_abandoned(folder: Path) -> None:
 
 def _remove_if_abandoned(scratch: Path) -> None:
     try:
-        found = os.open(scratch, os.O_RDWR)
+        descriptor = os.open(scratch, os.O_RDWR)
     except FileNotFoundError:  # its writer was done in this moment
         return
     try:
         # The writer may have put the file in its place since: what is removed is the name, which is then gone.
-        if _lock(found):
+        if _lock(descriptor):
             scratch.unlink(missing_ok=True)
     finally:
-        os.close(found)
+        os.close(descriptor)
 
 
 def _lock(descriptor: int) -> bool:

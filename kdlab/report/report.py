@@ -72,8 +72,8 @@ def _find(mlruns: Path, experiment: str | None, execution: str | None) -> Execut
     newest = next(executions(mlruns, experiment), None)
     if newest is None:
         of = f" of experiment {experiment}" if experiment else ""
-        newest_ids = ", ".join(sorted({other.experiment for other in executions(mlruns)})) or "none; run one first"
-        raise ValueError(f"no execution{of} in {mlruns}; experiments with executions: {newest_ids}")
+        named = ", ".join(sorted({other.experiment for other in executions(mlruns)})) or "none; run one first"
+        raise ValueError(f"no execution{of} in {mlruns}; experiments with executions: {named}")
     return newest
 
 

@@ -40,8 +40,8 @@ def deleted_runs(mlruns: Path) -> list[DeletedRun]:
     store = Store(mlruns, database(mlruns))
     from mlflow.entities import ViewType
 
-    found: list[DeletedRun] = []
-    experiments = [one.experiment_id for one in store.client.search_experiments(view_type=ViewType.ALL)]
+    deleted: list[DeletedRun] = []
+    experiments = [experiment.experiment_id for experiment in store.client.search_experiments(view_type=ViewType.ALL)]
     token: str | None = ""
     while token is not None:
         page = store.client.search_runs(
@@ -49,9 +49,9 @@ def deleted_runs(mlruns: Path) -> list[DeletedRun]:
         )
         for run in page:
             path = local_path(str(run.info.artifact_uri))
-            found.append(DeletedRun(run.info.run_id, f"deleted in MLflow: {run.info.run_name}", path, size_of(path)))
+            deleted.append(DeletedRun(run.info.run_id, f"deleted in MLflow: {run.info.run_name}", path, size_of(path)))
         token = page.token or None
-    return found
+    return deleted
 
 
 def local_path(address: str) -> Path:

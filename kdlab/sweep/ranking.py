@@ -18,13 +18,13 @@ def front(study: Study) -> list[FrozenTrial]:
     signs = _signs(study)
     trials = completed(study)
     points = {trial.number: _signed(trial, signs) for trial in trials}
-    found: list[FrozenTrial] = []
+    unbeaten: list[FrozenTrial] = []
     for trial in trials:
         mine = points[trial.number]
         beaten = any(_beats(points[other.number], mine) for other in trials)
-        if not beaten and all(points[other.number] != mine for other in found):
-            found.append(trial)
-    return found
+        if not beaten and all(points[other.number] != mine for other in unbeaten):
+            unbeaten.append(trial)
+    return unbeaten
 
 
 def ranked(study: Study) -> list[FrozenTrial]:
