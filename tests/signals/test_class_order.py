@@ -100,5 +100,5 @@ def test_weights_of_another_order_are_refused_with_the_stages_name(tmp_path: Pat
 
 @pytest.mark.parametrize("names", [None, NAMES])
 def test_weights_keep_the_names_of_the_classes(tmp_path: Path, names: list[str] | None) -> None:
-    (one,) = run(read(with_weights(tmp_path, names)), Options(mlruns=tmp_path / "mlruns")).planned
+    (one,) = run(read(with_weights(tmp_path, names)), Options(mlruns=tmp_path / "mlruns")).nodes
     assert classes_in(one.folder.weights) == NAMES
