@@ -1,5 +1,6 @@
 """A stage's module: initial weights have an address, which is the seed and nothing else."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_only_a_stage_that_can_use_them_has_unlabelled_samples_in_its_batches(tm
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_a_model_has_an_output_for_each_class_and_no_more(tmp_path: Path, classes: int) -> None:
-    baseline = content()["stages"]["baseline"]
+    baseline = deepcopy(content()["stages"]["baseline"])
     baseline["module"]["init_args"]["model"]["init_args"]["classes"] = classes
     context = Context(read(written(tmp_path, stages={"baseline": baseline})), Options(mlruns=tmp_path / "mlruns"))
     job = context.job(context.graph.node("baseline", 0))
