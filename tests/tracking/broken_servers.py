@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import uuid4
 
 Answer = tuple[int, str, str]  # status, kind of content, content
+#: Stands in answers for a run's id. MLflow remembers for the life of the process which server a run's artifacts go to.
+RUN = "RUN-ID-OF-THIS-SERVER"
 
 
 @contextmanager
 def answering(answer: Callable[[str, int], Answer]) -> Iterator[str]:
     """A server that answers each call by its path and number; yields its address."""
-    count = iter(range(10**9))
+    count, run = iter(range(10**9)), uuid4().hex
 
     class Handler(BaseHTTPRequestHandler):
         def handle(self) -> None:
@@ -26,7 +29,7 @@ def answering(answer: Callable[[str, int], Answer]) -> Iterator[str]:
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, kind, text = answer(self.path, next(count))
-            content = text.encode()
+            content = text.replace(RUN, run).encode()
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))
@@ -54,8 +57,8 @@ def answering(answer: Callable[[str, int], Answer]) -> Iterator[str]:
 def plausible(path: str, number: int) -> Answer:
     """What a server would say, as far as a run is made of it."""
     info = {
-        "run_id": "r", "run_uuid": "r", "experiment_id": "1", "status": "RUNNING", "lifecycle_stage": "active",
-        "artifact_uri": "mlflow-artifacts:/1/r/artifacts", "start_time": 1, "run_name": "n",
+        "run_id": RUN, "run_uuid": RUN, "experiment_id": "1", "status": "RUNNING", "lifecycle_stage": "active",
+        "artifact_uri": f"mlflow-artifacts:/1/{RUN}/artifacts", "start_time": 1, "run_name": "n",
     }  # fmt: skip
     if "experiments/get-by-name" in path:
         said: object = {"experiment": {"experiment_id": "1", "name": "digits", "lifecycle_stage": "active"}}
