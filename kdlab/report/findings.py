@@ -30,9 +30,9 @@ def notes(summary: Summary) -> list[str]:
         lines.append(f"± is the 95 % t interval of the mean over seeds.{ends}")
     fixed = [stage.name for stage in summary.stages if stage.teaches and stage.finished == 1]
     if fixed and most > 1:
-        plural = "s" if len(fixed) > 1 else ""
+        teachers, its = ("this teacher", "its") if len(fixed) == 1 else ("these teachers", "their")
         names = ", ".join(fixed)
-        lines.append(f"Intervals are given this teacher{plural} ({names}): trained once, its own luck is not in them.")
+        lines.append(f"Intervals are given {teachers} ({names}): trained once, {its} own luck is not in them.")
     if summary.largest is not None:
         name, _ = summary.largest
         lines.append(
@@ -44,7 +44,7 @@ def notes(summary: Summary) -> list[str]:
         )
     elif most > 1:
         lines.append("Nothing is bold: no best mean can be told from noise.")
-    if summary.differences:
+    if any(difference.p is not None for difference in summary.differences.values()):
         lines.append(
             "p is of the paired t test; the verdict uses it after Holm’s correction for all rows of that table."
         )
