@@ -125,6 +125,10 @@ class ShuffledLoader(TensorLoader):
         """The object on which Lightning calls ``set_epoch``."""
         return self
 
+    def whole(self) -> dict[str, Tensor]:
+        """Return every sample that batches are drawn from, once, in the data's order, not augmented."""
+        return self._batch(self.rows)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration; a position in another epoch is forgotten."""
         if epoch != self._epoch:

@@ -48,6 +48,8 @@ class Supervised(lightning.LightningModule):
     baseline: Tensor | None
     #: Whether unlabelled samples teach this module anything; where not, its batches hold labelled ones only.
     uses_unlabelled: ClassVar[bool] = False
+    #: Whether epochs of gradient steps train it; where not, it needs no trainable weights and no schedule.
+    by_gradients: ClassVar[bool] = True
 
     def __init__(
         self,

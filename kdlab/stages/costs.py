@@ -25,9 +25,11 @@ def costs(
 ) -> dict[str, float]:
     """Costs by name, each lower is better.
 
-    ``parameters`` and ``bytes`` are the model's own, ``flops`` of one prediction (``operations``), ``latency_ms`` the
-    median time of a prediction of one sample, ``latency_batch_ms`` of a batch a sample, ``explanation_ms`` of the
-    post-hoc explanation a sample and ``explainer_ms`` of the learned explainer's, both in that batch.
+    ``parameters`` and ``bytes`` are the model's own, ``flops`` of one prediction (``operations``); a model without
+    weights, such as a fitted estimator, has neither ``parameters`` nor ``flops``, for 0 would say that it is free.
+    ``latency_ms`` is the median time of a prediction of one sample, ``latency_batch_ms`` of a batch a sample,
+    ``explanation_ms`` of the post-hoc explanation a sample and ``explainer_ms`` of the learned explainer's, both in
+    that batch.
 
     ``explained_ms`` is the time of prediction and learned explanation in one call (``Explained``) for one sample, and
     ``explained_batch_ms`` in the batch a sample. ``explanation_ratio`` is what the explanation adds to the prediction
@@ -47,12 +49,13 @@ def costs(
     with torch.inference_mode(), PeakMemory(inputs.device) as memory:
         model(inputs)
     values = {
-        "parameters": float(sum(p.numel() for p in model.parameters())),
         "bytes": float(sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()])),
-        "flops": float(operations(model, sample)),
         "latency_ms": _milliseconds(lambda: model(sample)),
         "latency_batch_ms": _milliseconds(lambda: model(inputs)) / len(inputs),
     }
+    weights = sum(p.numel() for p in model.parameters())
+    if weights:
+        values |= {"parameters": float(weights), "flops": float(operations(model, sample))}
     if memory.bytes is not None:
         values["prediction_memory_bytes"] = memory.bytes
     target = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)

@@ -100,7 +100,6 @@ class Job:
         if isinstance(self.data, DataModule):
             module.baseline = self.data.baseline
         batch = first_batch(self.arranged_data(module))
-        self._check_schedule()
         self._check_trainable(module)
         with user_errors(f"stage {self.stage!r}"):
             self._check_classes(module, batch)
@@ -111,17 +110,21 @@ class Job:
                 check_maps(module.model, self.reference, batch["inputs"][:2], self.experiment.maps)
             direction(stage.monitor, evaluate)
 
-    def _check_schedule(self) -> None:
+    def _check_trainable(self, module: Supervised) -> None:
         arguments = self.experiment.trainer_arguments(self.stage)
-        every, epochs = arguments.get("check_val_every_n_epoch") or 1, arguments.get("max_epochs") or 0
-        if 0 < epochs < every:
+        every, epochs = arguments.get("check_val_every_n_epoch") or 1, arguments.get("max_epochs")
+        if not module.by_gradients:
+            if epochs == 0 and self.experiment.stages[self.stage].weights is None:
+                raise StageError(
+                    f"stage {self.stage!r}: {type(module.model).__name__} learns in one fit, and max_epochs: 0 would "
+                    f"leave it unfitted; drop trainer.max_epochs, or name its weights"
+                )
+            return
+        if epochs is not None and 0 < epochs < every:
             raise StageError(
                 f"stage {self.stage!r} trains {epochs} epochs and validates every {every}: no epoch could be chosen; "
                 f"lower trainer.check_val_every_n_epoch or raise max_epochs"
             )
-
-    def _check_trainable(self, module: Supervised) -> None:
-        epochs = self.experiment.trainer_arguments(self.stage).get("max_epochs")
         if epochs != 0 and not any(parameter.requires_grad for parameter in module.parameters()):
             raise StageError(
                 f"stage {self.stage!r}: {type(module.model).__name__} has no parameters to train; "

@@ -1,0 +1,109 @@
+"""A stage that is fitted at once: to which samples, once, and taught from as from any teacher."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kdlab.configuration.experiment import read
+from kdlab.data.digits import Digits
+from kdlab.errors import StageError
+from kdlab.modules.fitted import Fitted
+from kdlab.records.weights import load_weights
+from kdlab.stages.context import Context
+from kdlab.stages.options import Options
+from kdlab.stages.run import run
+from tests.experiments import SOFT, STUDENT, stage, written
+
+
+class Recorder(nn.Module):
+    """Keeps what it is fitted to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fits: list[tuple[Tensor, Tensor]] = []
+
+    def fit(self, inputs: Tensor, target: Tensor) -> None:
+        self.fits.append((inputs, target))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.new_zeros(len(inputs), 10)
+
+
+def trained(data: lightning.LightningDataModule, **arguments: Any) -> Recorder:
+    model = Recorder()
+    quiet: dict[str, Any] = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+    trainer = lightning.Trainer(enable_model_summary=False, **quiet, **arguments)
+    trainer.fit(Fitted(model), datamodule=data)
+    assert trainer.current_epoch == 1
+    return model
+
+
+@pytest.mark.parametrize("labelled", [None, 40])
+@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
+def test_it_is_fitted_once_to_each_labelled_training_sample_in_order(labelled: int | None) -> None:
+    data = Digits(batch_size=64).arranged(3, labelled, transfer=False)
+    model = trained(data, max_epochs=7, check_val_every_n_epoch=3)
+    ((inputs, target),) = model.fits
+    train = data.splits["train"]
+    rows = train["target"] >= 0
+    assert int(rows.sum()) == (labelled or len(rows))
+    assert torch.equal(inputs, train["inputs"][rows])
+    assert torch.equal(target, train["target"][rows])
+
+
+def test_a_model_without_fit_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Linear has no fit\(inputs, target\)"):
+        Fitted(nn.Linear(2, 2))
+
+
+FOREST = {
+    "class_path": "Estimator",
+    "init_args": {
+        "classes": 3,
+        "estimator": {"class_path": "sklearn.ensemble.RandomForestClassifier", "init_args": {"n_estimators": 20}},
+    },
+}
+STUDENT_STAGE = {"teacher": "forest", "module": stage("Distilled", STUDENT, distill=SOFT)}
+
+
+def experiment(folder: Path, **changes: Any) -> Path:
+    forest = {"module": {"class_path": "Fitted", "init_args": {"model": FOREST}}, **changes}
+    return written(folder, stages={"forest": forest, "student": STUDENT_STAGE}, evaluate={})
+
+
+def test_a_forest_teaches_a_student_and_is_reused(tmp_path: Path) -> None:
+    path = experiment(tmp_path)
+    first = run(read(path), Options(mlruns=tmp_path / "mlruns"))
+    forest, student = (node.folder for node in first.nodes[:2])
+    assert [node.stage for node in first.nodes] == ["forest", "student", "student"]
+    done = json.loads((forest.path / "done.json").read_text())
+    assert done["epochs"] == 1
+    assert done["best"] > 0.6  # a third by guessing
+    assert set(load_weights(forest.weights)) == {"model.state"}
+    scores = json.loads(next(student.path.glob("test-*.json")).read_text())["metrics"]
+    assert scores["test/fidelity"] > 0.5
+    assert "cost/parameters" in scores
+    own = json.loads(next(forest.path.glob("test-*.json")).read_text())["metrics"]
+    assert "cost/parameters" not in own  # it has no weights, and 0 would say that it is free
+    assert own["cost/bytes"] == load_weights(forest.weights)["model.state"].numel()
+    second = run(read(path), Options(mlruns=tmp_path / "mlruns"))
+    assert {node.folder.path for node in second.nodes} == {node.folder.path for node in first.nodes}
+
+
+def test_another_number_of_trees_is_another_stage(tmp_path: Path) -> None:
+    path = experiment(tmp_path)
+    options = Options(mlruns=tmp_path / "mlruns")
+    name = "forest.n_estimators=21"
+    before, after = (Context(read(path, overrides), options).plan() for overrides in ([], [name]))
+    assert all(one.fingerprint != other.fingerprint for one, other in zip(before, after, strict=True))
+
+
+def test_an_estimator_that_is_never_fitted_is_refused(tmp_path: Path) -> None:
+    path = experiment(tmp_path, trainer={"max_epochs": 0})
+    with pytest.raises(StageError, match=r"stage 'forest': .*max_epochs: 0 would leave it unfitted"):
+        run(read(path), Options(mlruns=tmp_path / "mlruns"))
