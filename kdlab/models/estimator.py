@@ -1,7 +1,11 @@
 """Estimators of scikit-learn's kind as networks: forests, boosting, logistic regression, small trees."""
 
 import copy
+import re
+from io import BytesIO
+from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 import torch
@@ -74,7 +78,8 @@ class Estimator(nn.Module):
             estimator.fit(_rows(inputs), target.cpu().numpy())
         except ValueError as error:
             raise ValueError(f"{type(estimator).__name__} refuses the training samples: {error}") from error
-        self.state = torch.frombuffer(bytearray(dumps(estimator)), dtype=torch.uint8).to(self.state.device)
+        content = _without_addresses(dumps(estimator))
+        self.state = torch.frombuffer(bytearray(content), dtype=torch.uint8).to(self.state.device)
         self._fitted = estimator
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -106,6 +111,27 @@ class Estimator(nn.Module):
             self.state = torch.empty_like(state, device=self.state.device)
             self._fitted = None
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _without_addresses(content: bytes) -> bytes:
+    """Return the same skops archive with its objects numbered in order, and without times.
+
+    skops names objects by where they lay in memory: two fits that are equal would have other bytes, and the stages
+    that are taught by them other teachers.
+    """
+    with ZipFile(BytesIO(content)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    schema = files.pop("schema.json").decode()
+    numbers = {old: str(new) for new, old in enumerate(dict.fromkeys(re.findall(r'"__id__": (\d+)', schema)))}
+    schema = re.sub(r'"__id__": (\d+)', lambda match: f'"__id__": {numbers[match[1]]}', schema)
+    renamed = {name: f"{numbers.get(Path(name).stem, Path(name).stem)}{Path(name).suffix}" for name in files}
+    for old, new in renamed.items():
+        schema = schema.replace(f'"{old}"', f'"{new}"')
+    written = BytesIO()
+    with ZipFile(written, "w") as archive:
+        for name, part in [("schema.json", schema.encode()), *sorted((renamed[old], files[old]) for old in files)]:
+            archive.writestr(ZipInfo(name), part)
+    return written.getvalue()
 
 
 def _rows(inputs: Tensor) -> np.ndarray[Any, Any]:

@@ -52,6 +52,11 @@ def test_the_bytes_bring_the_same_predictions_into_a_fresh_model(name: str) -> N
     model.fit(inputs, target)
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(inputs), model(inputs))
+    # Two fits that are equal have equal bytes, and so do not look like two teachers.
+    twice = Estimator(ESTIMATORS[name], 3)
+    twice._draw = model._draw
+    twice.fit(inputs, target)
+    assert torch.equal(twice.state, model.state)
     # A second load of other bytes replaces the first.
     changed = Estimator(ESTIMATORS[name], 3)
     changed.fit(inputs, target.flip(0))

@@ -18,6 +18,7 @@ from kdlab.stages.context import Context
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
 from tests.experiments import SOFT, STUDENT, stage, written
+from tests.stages.resumes import bench, check_every_checkpoint, place
 
 
 class Recorder(nn.Module):
@@ -86,7 +87,7 @@ def test_a_forest_teaches_a_student_and_is_reused(tmp_path: Path) -> None:
     assert done["best"] > 0.6  # a third by guessing
     assert set(load_weights(forest.weights)) == {"model.state"}
     scores = json.loads(next(student.path.glob("test-*.json")).read_text())["metrics"]
-    assert scores["test/fidelity"] > 0.5
+    assert scores["test/fidelity/agreement"] > 0.5
     assert "cost/parameters" in scores
     own = json.loads(next(forest.path.glob("test-*.json")).read_text())["metrics"]
     assert "cost/parameters" not in own  # it has no weights, and 0 would say that it is free
@@ -107,3 +108,10 @@ def test_an_estimator_that_is_never_fitted_is_refused(tmp_path: Path) -> None:
     path = experiment(tmp_path, trainer={"max_epochs": 0})
     with pytest.raises(StageError, match=r"stage 'forest': .*max_epochs: 0 would leave it unfitted"):
         run(read(path), Options(mlruns=tmp_path / "mlruns"))
+
+
+def test_a_stage_goes_on_from_each_of_its_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = {"alone": {"module": {"class_path": "Fitted", "init_args": {"model": FOREST}}}}
+    copies = check_every_checkpoint(bench(tmp_path, monkeypatch, fitted, evaluate={}), monkeypatch, tmp_path / "kept")
+    # The one epoch's batches, in which nothing happens any more.
+    assert [place(copy) for copy in copies] == [(0, 1), (0, 2), (0, 3), (0, 4)]
