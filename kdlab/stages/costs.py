@@ -48,14 +48,14 @@ def costs(
     sample = inputs[:1]
     with torch.inference_mode(), PeakMemory(inputs.device) as memory:
         model(inputs)
-    values = {
-        "bytes": float(sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()])),
-        "latency_ms": _milliseconds(lambda: model(sample)),
-        "latency_batch_ms": _milliseconds(lambda: model(inputs)) / len(inputs),
-    }
     weights = sum(p.numel() for p in model.parameters())
+    tensors = [*model.parameters(), *model.buffers()]
+    values = {"parameters": float(weights)} if weights else {}
+    values["bytes"] = float(sum(t.numel() * t.element_size() for t in tensors))
     if weights:
-        values |= {"parameters": float(weights), "flops": float(operations(model, sample))}
+        values["flops"] = float(operations(model, sample))
+    values["latency_ms"] = _milliseconds(lambda: model(sample))
+    values["latency_batch_ms"] = _milliseconds(lambda: model(inputs)) / len(inputs)
     if memory.bytes is not None:
         values["prediction_memory_bytes"] = memory.bytes
     target = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
