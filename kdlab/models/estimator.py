@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, ZipInfo
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -88,8 +87,8 @@ class Estimator(nn.Module):
         if not self.fitted:
             return logits
         estimator = self._loaded()
-        probabilities = torch.as_tensor(np.asarray(estimator.predict_proba(_rows(inputs))), dtype=torch.float32)
-        known = torch.as_tensor(np.asarray(estimator.classes_), dtype=torch.int64)
+        probabilities = torch.as_tensor(estimator.predict_proba(_rows(inputs)), dtype=torch.float32)
+        known = torch.as_tensor(estimator.classes_, dtype=torch.int64)
         logits.fill_(FLOOR)
         logits[:, known.to(logits.device)] = probabilities.to(logits.device)
         return logits.clamp_min(FLOOR).log()
@@ -134,5 +133,5 @@ def _without_addresses(content: bytes) -> bytes:
     return written.getvalue()
 
 
-def _rows(inputs: Tensor) -> np.ndarray[Any, Any]:
+def _rows(inputs: Tensor) -> Any:  # noqa: ANN401  a NumPy array
     return inputs.detach().flatten(1).cpu().numpy()
