@@ -187,3 +187,145 @@ def test_the_digest_covers_all_that_reaches_a_stage(name: str) -> None:
     else:
         data.splits["test"][name] = data.splits["test"][name] + 1
     assert data.content_hash() != before
+
+
+def test_without_transfer_batches_hold_the_labelled_samples_of_every_class_and_no_others() -> None:
+    data = MadeUp(classes=4).arranged(seed=3, labelled=20, transfer=False)
+    labelled = data.splits["train"]["target"] >= 0
+    seen = torch.cat([batch["index"] for batch in data.train_dataloader()]).unique()
+    assert seen.tolist() == data.splits["train"]["index"][labelled].tolist()
+    assert data.splits["train"]["target"][labelled].bincount().tolist() == [5, 5, 5, 5]
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_refuses_a_batch_of_no_samples(count: int) -> None:
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {count}"):
+        MadeUp(batch_size=count)
+
+
+def test_a_batch_of_one_sample_is_allowed() -> None:
+    assert len(next(iter(MadeUp(batch_size=1).train_dataloader()))["target"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch_size", "evaluated"),
+    [
+        ((64,), 16, 128),  # eight times, 2**18 / 64 = 4,096 are allowed
+        ((1, 64, 64), 16, 64),  # 2**18 / 4,096 values of one input
+        ((1, 64, 64), 100, 100),  # never fewer than in training
+        ((3, 100, 100), 1, 8),  # 2**18 / 30,000 = 8.7
+    ],
+)
+def test_a_batch_that_is_scored_is_larger_but_fits_the_cache(
+    shape: tuple[int, ...], batch_size: int, evaluated: int
+) -> None:
+    data = MadeUp(shape=shape, samples=(100, 10, 10), batch_size=batch_size)
+    assert data.evaluation_batch_size == evaluated
+
+
+@pytest.mark.parametrize("missing", ["inputs", "target"])
+def test_refuses_a_split_without_inputs_or_target(missing: str) -> None:
+    data = Given(TABLE, CLASSES)
+    data.given["mask"] = TABLE
+    del data.given[missing]
+    with pytest.raises(ValueError, match="Given's train split needs inputs and target, load"):
+        data.setup()
+
+
+def test_one_sample_is_a_split_and_none_is_not() -> None:
+    class Small(Given):
+        def load(self) -> dict[str, dict[str, Tensor]]:
+            splits = super().load()
+            return {**splits, "val": {name: tensor[: self.kept] for name, tensor in splits["val"].items()}}
+
+    for kept in (1, 0):
+        data = Small(TABLE, CLASSES)
+        data.kept = kept  # type: ignore[attr-defined]
+        if kept:
+            data.setup()
+            assert len(data.splits["val"]["target"]) == 1
+        else:
+            with pytest.raises(ValueError, match="Small's val split needs tensors of one length, at least 1"):
+                data.setup()
+
+
+def test_numbers_run_on_over_the_splits_and_a_view_is_always_the_first() -> None:
+    data = MadeUp(samples=(30, 20, 12))
+    data.setup()
+    assert [tuple(data.splits[s]["index"][[0, -1]].tolist()) for s in ("train", "val", "test")] == [
+        (0, 29),
+        (30, 49),
+        (50, 61),
+    ]
+    assert data.samples == 62
+    batches = list(data.every_batch())
+    assert torch.cat([batch["index"] for batch in batches]).tolist() == list(range(62))
+    assert not any(batch["view"].any() for batch in batches)
+
+
+def test_the_baseline_is_the_training_mean_of_a_table_and_zero_for_an_image() -> None:
+    table, image = MadeUp(shape=(4,)), MadeUp(shape=(1, 2, 2))
+    table.setup()
+    image.setup()
+    torch.testing.assert_close(table.baseline, table.splits["train"]["inputs"].mean(0))
+    assert torch.equal(image.baseline, torch.zeros(1, 2, 2))
+
+
+def test_the_digest_tells_types_and_shapes_of_equal_bytes_apart() -> None:
+    whole, other = MadeUp(shape=(4,)), MadeUp(shape=(4,))
+    for data in (whole, other):
+        data.setup()
+    other.splits["val"]["inputs"] = other.splits["val"]["inputs"].view(torch.int32)
+    assert other.content_hash() != whole.content_hash()
+    other.splits["val"]["inputs"] = whole.splits["val"]["inputs"].reshape(-1, 2)
+    assert other.content_hash() != whole.content_hash()
+    other.splits["val"]["inputs"] = whole.splits["val"]["inputs"]
+    other.baseline = other.baseline.reshape(2, 2)
+    assert other.content_hash() != whole.content_hash()
+
+
+def test_the_digest_is_the_same_in_whatever_order_tensors_were_made() -> None:
+    whole, other = MadeUp(), MadeUp()
+    for data in (whole, other):
+        data.setup()
+    other.splits["train"] = dict(reversed(other.splits["train"].items()))
+    assert other.content_hash() == whole.content_hash()
+
+
+def test_standardised_columns_are_called_as_the_features() -> None:
+    class Named(Given):
+        def load(self) -> dict[str, dict[str, Tensor]]:
+            return self.standardised(super().load())
+
+    values = torch.tensor([[1.0, 10.0], [3.0, 30.0]] * 2)
+    named, plain = Named(values, CLASSES, names=["width", "height"]), Named(values, CLASSES)
+    for data in (named, plain):
+        data.setup()
+        torch.testing.assert_close(data.splits["train"]["inputs"], torch.tensor([[-1.0, -1.0], [1.0, 1.0]] * 2))
+    assert [column.name for column in named.preparation.columns or []] == ["width", "height"]
+    assert plain.feature_names is None
+
+
+def test_copies_of_one_run_belong_to_no_trainer() -> None:
+    data = MadeUp()
+    data.trainer = object()  # type: ignore[assignment]
+    assert data.arranged(seed=1).trainer is None
+    assert data.trainer is not None
+
+
+@pytest.mark.parametrize("use", ["arranged", "train", "val", "test", "probe", "samples", "size", "every", "hash"])
+def test_whatever_is_asked_first_loads_the_data(use: str) -> None:
+    data = MadeUp()
+    asked = {
+        "arranged": lambda: data.arranged(0),
+        "train": data.train_dataloader,
+        "val": data.val_dataloader,
+        "test": data.test_dataloader,
+        "probe": lambda: data.probe(3),
+        "samples": lambda: data.samples,
+        "size": lambda: data.evaluation_batch_size,
+        "every": lambda: next(data.every_batch()),
+        "hash": data.content_hash,
+    }
+    asked[use]()
+    assert set(data.splits) == {"train", "val", "test"}

@@ -160,3 +160,23 @@ def test_each_epoch_and_each_seed_has_an_order_of_its_own_over_the_same_samples(
     assert all(sorted(order) == list(range(32)) for order in orders)
     assert orders[0] != orders[1]
     assert orders[0] != orders[2]
+
+
+def test_one_whole_batch_is_enough_and_no_row_is_not() -> None:
+    assert len(ShuffledLoader(tensors(3), 3, seed=0)) == 1
+    with pytest.raises(ValueError, match="no labelled training sample to draw from; ask for at least one"):
+        ShuffledLoader(tensors(3), 1, seed=0, rows=torch.zeros(0, dtype=torch.int64))
+
+
+def test_the_whole_is_each_row_once_in_the_order_of_the_data() -> None:
+    loader = ShuffledLoader(tensors(6), 4, seed=0, rows=torch.tensor([1, 4, 5]))
+    assert loader.whole()["index"].tolist() == [1, 4, 5]
+    assert ShuffledLoader(tensors(6), 4, seed=0).whole()["index"].tolist() == list(range(6))
+
+
+def test_nothing_was_served_before_the_first_batch() -> None:
+    loader = ShuffledLoader(tensors(6), 2, seed=0)
+    assert loader.state_dict()["served"] == 0
+    batches = iter(loader)
+    next(batches)
+    assert loader.state_dict()["served"] == 1
