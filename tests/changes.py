@@ -118,10 +118,10 @@ LIMITS = ("limit_train_batches", "limit_val_batches", "val_check_interval", "ove
 CHANGES: dict[str, tuple[Step, Step, set[str]]] = {
     "a cell of a CSV": (nothing, lambda p: p.write_table(first=0.6), ALL),
     "a cell of a CSV named by a variable": (
-        data("Csv", path="${HOME}/data/table.csv", target="kind"), lambda p: p.write_table(first=0.6), ALL,
+        data("Table", path="${HOME}/data/table.csv", target="kind"), lambda p: p.write_table(first=0.6), ALL,
     ),
     "a cell of a CSV below ~": (
-        data("Csv", path="~/data/table.csv", target="kind"), lambda p: p.write_table(first=0.6), ALL,
+        data("Table", path="~/data/table.csv", target="kind"), lambda p: p.write_table(first=0.6), ALL,
     ),
     "a feature's name": (nothing, lambda p: p.write_table(size="length"), ALL),
     "a class's name": (nothing, lambda p: p.write_table(kind="c"), ALL),

@@ -125,7 +125,7 @@ class Project:
         np.save(folder / "parts" / "vector.npy", np.arange(3))
         self.write_table()
         self.content: dict[str, Any] = {
-            "data": {"class_path": "Csv", "init_args": {"path": "data/table.csv", "target": "kind", "batch_size": 4}},
+            "data": {"class_path": "Table", "init_args": {"path": "data/table.csv", "target": "kind", "batch_size": 4}},
             "trainer": {"max_epochs": 2},
             "evaluate": {"explainer": {"class_path": "owned.Slope"}, "probe": 4, "metrics": {}},
             "stages": {

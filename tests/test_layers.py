@@ -33,7 +33,7 @@ ALONE = {
     "losses": {"torch", "kdlab.losses", "kdlab.signals"},
     "metrics": {"torch", "torchmetrics", "kdlab.metrics", "kdlab.signals"},
     "models": {"torch", "skops", "kdlab.models"},  # skops: estimators without pickle
-    "data": {"torch", "lightning", "numpy", "sklearn", "mlxtend", "PIL", "kdlab.data"},
+    "data": {"torch", "lightning", "numpy", "pyarrow", "sklearn", "mlxtend", "PIL", "kdlab.data"},
     "signals": {"torch", "kdlab.signals"},
     "records": {"torch", "lightning", "numpy", "safetensors", "filelock", "kdlab.records", "kdlab.errors"},
     "workers": {"ray", "kdlab.workers", "kdlab.errors", "kdlab.interruption"},
@@ -135,6 +135,7 @@ def test_the_command_line_loads_nothing_heavy_before_it_knows_the_command() -> N
         "captum",
         "optuna",
         "sklearn",
+        "pyarrow",
         "matplotlib",
     }
     code = f"import sys, kdlab.__main__; print(sorted({heavy!r} & set(sys.modules)))"

@@ -68,6 +68,7 @@ class DataModule(L.LightningDataModule, ABC):
         self.augment = augment
         self.class_names: list[str] = []
         self.feature_names: list[str] | None = None
+        self.remarks: list[str] = []
         self.splits: dict[str, dict[str, Tensor]] = {}
         self._preparation: Preparation | None = None
         self._seed = 0
@@ -82,7 +83,8 @@ class DataModule(L.LightningDataModule, ABC):
     def load(self) -> dict[str, dict[str, Tensor]]:
         """Return ``inputs`` (N, ...) and ``target`` (N,), and what else there is, for "train", "val" and "test".
 
-        May set ``class_names`` and ``feature_names``, and return what ``standardised`` makes of the splits.
+        May set ``class_names``, ``feature_names`` and ``remarks`` (what a person should know of the content, a line
+        each), and return what ``standardised`` makes of the splits.
         """
 
     def standardised(

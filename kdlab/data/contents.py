@@ -31,6 +31,14 @@ def contents(data: LightningDataModule) -> dict[str, Any] | None:
     }
 
 
+def remarks_of(data: LightningDataModule) -> list[str]:
+    """Return what the data say of themselves that should be known, a line each; nothing where they are no kdlab's."""
+    if not isinstance(data, DataModule):
+        return []
+    data.setup()
+    return [f"  {remark}" for remark in data.remarks]
+
+
 def in_one_line(name: str, data: LightningDataModule, found: Mapping[str, Any] | None) -> str:
     """Return ``digits: 1,078 / 360 / 359 samples of 1 × 8 × 8 values, 10 classes (9.6 % to 10.2 %)``.
 

@@ -1,155 +1,186 @@
-"""Reading a table of texts and turning its columns into numbers."""
+"""Anybody's table: numbers, dates, truth values and categories in a CSV or Parquet file."""
 
-import csv
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from kdlab.data.preparation import TableColumn
-
-MOST_LEVELS = 100
-NOT_FINITE = {"nan", "inf", "infinity"}
-
-
-@dataclass
-class Table:
-    """Columns of cells, all text, and where each row stands, for messages."""
-
-    file: Path
-    columns: dict[str, list[str]]
-    places: list[str]
-
-    def followed_by(self, other: "Table") -> "Table":
-        """Return the rows of both.
-
-        Raises:
-            ValueError: If they differ in their columns.
-        """
-        if self.columns.keys() != other.columns.keys():
-            only = sorted(self.columns.keys() ^ other.columns.keys())
-            raise ValueError(f"{self.file} and {other.file} differ in the columns {only[:10]}")
-        joined = {name: cells + other.columns[name] for name, cells in self.columns.items()}
-        return Table(self.file, joined, self.places + other.places)
+from kdlab.data.augment import Augmentation
+from kdlab.data.base import DataModule
+from kdlab.data.paths import resolved
+from kdlab.data.splitting import sizes_of, take
+from kdlab.data.tabular.cells import Cells, TableFormat, read_cells
+from kdlab.data.tabular.columns import Column, column_of, levels_of
+from kdlab.data.tabular.rows import drawn, limited, named, refuse_shared_groups, validation_from
+from kdlab.data.tabular.suspicions import constant, identity, leak
+from kdlab.data.tabular.target import class_numbers, refuse_missing
 
 
-def read_table(file: Path, delimiter: str) -> Table:
-    """Read a CSV file with a header.
+class Table(DataModule):
+    """A table with a header, CSV or Parquet; all that is fitted is fitted on training rows and kept in ``preparation``.
 
-    Raises:
-        ValueError: If the file is empty or not text, a name stands twice in the header, or a row has too few
-            or too many cells.
-    """
-    try:
-        # -sig: spreadsheets begin the file with a mark that would become part of the first name.
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, delimiter=delimiter)
-            header = [name.strip() for name in next(reader, [])]
-            rows, places = [], []
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise ValueError(
-                        f"{file}, line {reader.line_num}: {len(row)} cells under a header of {len(header)}; the"
-                        f" delimiter is {delimiter!r}"
-                    )
-                rows.append(row)
-                places.append(f"{file}, line {reader.line_num}")
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file} is not a CSV file in UTF-8: {error}") from error
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise ValueError(f"{file} has the columns {twice} twice")
-    if not rows:
-        raise ValueError(f"{file} has no rows below its header")
-    columns = {name: [row[place].strip() for row in rows] for place, name in enumerate(header)}
-    return Table(file, columns, places)
+    Numbers are standardised, dates are days since the training rows' first day, yes and no (true and false) are one
+    input, other texts are categories with an input for each level. A missing number is the training median, and an
+    input ``column=missing`` says so; a missing category is a level of its own. Columns of identities (all texts or
+    whole numbers different) and columns that are constant in training are left out; ``remarks`` says which.
+    ``feature_names`` are the columns' names, ``column=level`` for a level; ``class_names`` the target's texts, sorted
+    (as numbers if they are). A column that mixes numbers and texts is refused unless named in ``categorical``.
 
-
-def class_numbers(table: Table, column: str) -> tuple[Tensor, list[str]]:
-    """Return the class number of each row, and the classes' names.
+    Args:
+        path: The file; ``~`` and ``${VARIABLE}`` are expanded, a relative path is relative to the working directory.
+        target: The column to predict.
+        split: A column that says train, val (or validation) or test. Rows for val are drawn from train if it names
+            none. None: all drawn at random, stratified, by ``split_seed``.
+        fractions: Train, val and test shares where rows are drawn.
+        test_path: A second file of the same columns that is the test split.
+        group: A column that says whom a row belongs to (a patient, a customer): never in two splits.
+        ignore: Columns to leave out.
+        categorical: Columns to read as categories although they hold numbers, or look like identities.
+        numbers: Columns of whole numbers that look like identities and are none.
+        levels: Most levels of a category; the rarer ones are one level ``other``. >= 2.
+        limit: If given, only so many rows are kept (stratified, over all splits), for small runs.
+        delimiter: What separates the cells. None: told from the file.
+        encoding: Of the text, such as ``latin-1``. None: told from the file.
+        decimal: The sign before decimals. None: told from the file.
+        thousands: The sign between thousands. None: told from the file.
+        missing: What a missing value says, besides nothing, in small or capital letters.
+        day_first: Whether 3/4/2020 is in April. None: told from the column.
+        batch_size: Samples in a batch over all devices together.
+        split_seed: Draws the split and the probe.
+        augment: Changes training batches at random, for example ``Noise``.
 
     Raises:
-        ValueError: If a cell is missing, or the column holds measurements instead of classes.
+        ValueError: In the constructor for fractions that do not add up to 1, both ``split`` and ``test_path``, or signs
+            that are none. In ``setup`` with file and line, for a column that does not exist, a row of another length,
+            a missing target, a column that mixes numbers and texts, a target with fractions.
+        FileNotFoundError: In ``setup``, if the file is not there.
     """
-    cells = table.columns[column]
-    _refuse_missing(table, column)
-    names = sorted(set(cells))
-    numbers = [number for number in map(_number, names) if number is not None]
-    if len(numbers) == len(names):
-        names = [name for _, name in sorted(zip(numbers, names, strict=True))]
-        if not all(number.is_integer() for number in numbers):
+
+    def __init__(
+        self,
+        path: str,
+        target: str,
+        split: str | None = None,
+        fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+        test_path: str | None = None,
+        group: str | None = None,
+        ignore: Sequence[str] = (),
+        categorical: Sequence[str] = (),
+        numbers: Sequence[str] = (),
+        levels: int = 50,
+        limit: int | None = None,
+        delimiter: str | None = None,
+        encoding: str | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        missing: Sequence[str] = ("NA", "N/A", "#N/A", "nan", "null", "missing", "?", "-"),
+        day_first: bool | None = None,
+        batch_size: int = 64,
+        split_seed: int = 0,
+        augment: Augmentation | None = None,
+    ) -> None:
+        super().__init__(batch_size, split_seed, augment)
+        sizes_of(1, fractions)
+        if split is not None and test_path is not None:
             raise ValueError(
-                f"target {column!r} holds fractional numbers; kdlab classifies (regression is not supported)"
+                f"split={split} and test_path={test_path} both say what the test rows are; give one of them"
             )
-    if len(names) > max(MOST_LEVELS, len(cells) // 10):
-        raise ValueError(
-            f"target {column!r} has {len(names)} different values in {len(cells)} rows; these are no classes"
-        )
-    place = {name: number for number, name in enumerate(names)}
-    return torch.tensor([place[cell] for cell in cells]), names
+        if levels < 2 or (limit is not None and limit < 3):
+            raise ValueError(f"levels must be at least 2 and limit at least 3, got {levels=}, {limit=}")
+        self.path = path
+        self.target = target
+        self.split = split
+        self.fractions = fractions
+        self.test_path = test_path
+        self.group = group
+        self.ignore = list(ignore)
+        self.categorical = list(categorical)
+        self.numbers = list(numbers)
+        self.levels = levels
+        self.limit = limit
+        self.form = TableFormat(delimiter, encoding, decimal, thousands, list(missing), day_first)
 
+    def load(self) -> dict[str, dict[str, Tensor]]:
+        """Read, split, fit the preparation on the training rows, and prepare."""
+        as_text = {self.target, *self.categorical, *filter(None, (self.split, self.group))}
+        paths = [resolved(path) for path in (self.path, self.test_path) if path is not None]
+        cells = read_cells(paths, self.form, as_text)
+        self.remarks = list(cells.remarks)
+        self._check_columns(cells)
+        target, self.class_names = class_numbers(cells, self.target)
+        rows, groups = self._rows_of_splits(cells, target)
+        features = self._features(cells, target, rows["train"])
+        if not features:
+            raise ValueError(
+                f"{cells.files[0][0].path} has no column left to learn from: {sorted(cells.columns)} are target or left"
+                " out"
+            )
+        encoded = [column.encoded(rows["train"], self.levels) for column in features]
+        self.remarks += [remark for part in encoded for remark in part.remarks]
+        columns = [column for part in encoded for column in part.columns]
+        self.feature_names = [column.feature_name for column in columns]
+        tensors = {"inputs": torch.cat([part.values for part in encoded], dim=1), "target": target, **groups}
+        return self.standardised({split: take(tensors, chosen) for split, chosen in rows.items()}, columns)
 
-def encode(table: Table, columns: list[str], categorical: list[str]) -> tuple[Tensor, list[TableColumn]]:
-    """Return inputs (rows, features) float64 and what each of the features is.
+    def _check_columns(self, cells: Cells) -> None:
+        columns_by_argument = {
+            name: [column]
+            for name, column in (("target", self.target), ("split", self.split), ("group", self.group))
+            if column is not None
+        }
+        columns_by_argument |= {"ignore": self.ignore, "categorical": self.categorical, "numbers": self.numbers}
+        for argument, columns in columns_by_argument.items():
+            for column in columns:
+                if column not in cells.columns:
+                    raise ValueError(
+                        f"{cells.files[0][0].path} has no column {column!r} ({argument}); it has"
+                        f" {list(cells.columns)[:30]}"
+                    )
 
-    Raises:
-        ValueError: If a cell is missing or not finite, a column mixes numbers and texts, or has too many levels.
-    """
-    parts: list[Tensor] = []
-    encoded: list[TableColumn] = []
-    for column in columns:
-        _refuse_missing(table, column)
-        values = None if column in categorical else _numbers(table, column)
-        if values is not None:
-            parts.append(values[:, None])
-            encoded.append(TableColumn(column))
+    def _rows_of_splits(self, cells: Cells, target: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The rows of each split, and ``groups`` of all rows where there are any."""
+        groups = None
+        if self.group is not None:
+            whom = levels_of(self.group, self._complete(cells, self.group))
+            groups = whom.codes
+        draw = (self.fractions, self.split_seed, groups)
+        if self.split is not None:
+            rows = named(self.split, self._complete(cells, self.split).to_pylist())
+            rows = rows if len(rows["val"]) else {**rows, **validation_from(rows["train"], target, *draw)}
+        elif self.test_path is not None:
+            first = cells.files[0][1]
+            rows = {**validation_from(torch.arange(first), target, *draw), "test": torch.arange(first, cells.rows)}
         else:
-            codes, levels = _levels(table, column)
-            parts.append(torch.nn.functional.one_hot(codes, len(levels)).double())
-            encoded += [TableColumn(column, level) for level in levels]
-    return torch.cat(parts, dim=1), encoded
+            rows = drawn(target, *draw)
+        if self.group is not None and groups is not None:
+            refuse_shared_groups(self.group, whom.levels, groups, rows)
+        if self.limit is not None:
+            rows = limited(rows, target, self.limit, self.split_seed)
+        return rows, {} if groups is None else {"groups": groups}
 
+    def _features(self, cells: Cells, target: Tensor, train: Tensor) -> list[Column]:
+        """The columns to learn from; what is left out and what looks odd is said in ``remarks``."""
+        left_out = {self.target, self.split, self.group, *self.ignore}
+        features = []
+        for name in cells.columns:
+            if name in left_out:
+                continue
+            column = column_of(cells, name, name in self.categorical)
+            same = constant(column, train)
+            reason = None if name in (*self.categorical, *self.numbers) else identity(column)
+            if same is not None:
+                self.remarks.append(f"column {name!r} is left out: every training row says {same}")
+            elif reason is not None:
+                self.remarks.append(f"column {name!r} is left out: {reason}; categorical or numbers keeps it")
+            else:
+                features.append(column)
+                reason = leak(column, target)
+                if reason is not None:
+                    self.remarks.append(f"column {name!r} may be the target itself: {reason}; ignore leaves it out")
+        return features
 
-def _numbers(table: Table, column: str) -> Tensor | None:
-    cells = table.columns[column]
-    numbers = [_number(cell) for cell in cells]
-    odd = [row for row, number in enumerate(numbers) if number is None]
-    if odd and len(odd) < len(cells):
-        raise ValueError(
-            f"column {column!r} holds numbers but for {len(odd)} cells, the first {cells[odd[0]][:40]!r} in"
-            f" {table.places[odd[0]]}; fill or drop those rows, or name the column in categorical"
-        )
-    return None if odd else torch.tensor(numbers, dtype=torch.float64)
-
-
-def _levels(table: Table, column: str) -> tuple[Tensor, list[str]]:
-    cells = table.columns[column]
-    levels = sorted(set(cells))
-    if len(levels) > MOST_LEVELS:
-        raise ValueError(
-            f"column {column!r} has {len(levels)} different texts, such as {levels[0][:40]!r}; at most"
-            f" {MOST_LEVELS} are read as categories: leave it out with ignore"
-        )
-    place = {level: number for number, level in enumerate(levels)}
-    return torch.tensor([place[cell] for cell in cells]), levels
-
-
-def _refuse_missing(table: Table, column: str) -> None:
-    cells = table.columns[column]
-    rows = [row for row, cell in enumerate(cells) if not cell or cell.lower().lstrip("+-") in NOT_FINITE]
-    if rows:
-        raise ValueError(
-            f"column {column!r} has {len(rows)} missing or infinite values, the first ({cells[rows[0]]!r}) in"
-            f" {table.places[rows[0]]}; fill or drop those rows, or leave the column out with ignore"
-        )
-
-
-def _number(cell: str) -> float | None:
-    try:
-        # Python reads 1_0 as 10; in a table it is a code.
-        return None if "_" in cell else float(cell)
-    except ValueError:
-        return None
+    def _complete(self, cells: Cells, name: str) -> pa.ChunkedArray:
+        """A column in which no cell may be missing."""
+        refuse_missing(cells, name)
+        return cells.columns[name]

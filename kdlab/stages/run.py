@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from kdlab.configuration.experiment import Experiment
-from kdlab.data.contents import contents, in_one_line
+from kdlab.data.contents import contents, in_one_line, remarks_of
 from kdlab.errors import StageError
 from kdlab.records.executions import Status, settle_killed
 from kdlab.records.files import make_folder, scratch_beside
@@ -46,7 +46,8 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
     check_accelerator(options)
     context = Context(experiment, options)
     held = contents(context.data)
-    print(in_one_line(experiment.name, context.data, held), flush=True)
+    for line in (in_one_line(experiment.name, context.data, held), *remarks_of(context.data)):
+        print(line, flush=True)
     nodes = context.plan()
     untrained = [node for node in nodes if not node.trained or node.stage in options.fresh]
     rehearse_stages(context, list(dict.fromkeys(node.stage for node in untrained)))

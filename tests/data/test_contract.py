@@ -10,11 +10,11 @@ from kdlab.commands.class_kinds import classes_of_package
 from kdlab.data.augment import Noise, ShiftFlip
 from kdlab.data.base import DataModule
 from kdlab.data.breast_cancer import BreastCancer
-from kdlab.data.csv import Csv
 from kdlab.data.digits import Digits
 from kdlab.data.idx import Idx
 from kdlab.data.image_folder import ImageFolder
 from kdlab.data.mnist5k import MNIST5k
+from kdlab.data.table import Table
 from kdlab.testing.data import (
     check_batches,
     check_description,
@@ -30,8 +30,8 @@ LISTED: dict[str, Callable[[Path], DataModule]] = {
     "digits, augmented": lambda _: Digits(augment=ShiftFlip(1)),
     "breast_cancer": lambda _: BreastCancer(batch_size=32),
     "breast_cancer, augmented": lambda _: BreastCancer(augment=Noise(0.2)),
-    "csv of numbers": lambda folder: Csv(str(write_numbers(folder / "letter.csv")), target="letter"),
-    "csv of categories": lambda folder: Csv(str(write_mixed(folder / "credit.csv")), target="class", batch_size=16),
+    "table of numbers": lambda folder: Table(str(write_numbers(folder / "letter.csv")), target="letter"),
+    "table of categories": lambda folder: Table(str(write_mixed(folder / "credit.csv")), target="class", batch_size=16),
     "idx": lambda folder: Idx(str(write_idx(folder)), val_size=40),
     "image_folder": lambda folder: ImageFolder(str(write_image_folder(folder)), batch_size=16),
     "made_up": lambda _: MadeUp(),
@@ -47,8 +47,8 @@ MODULES: dict[str, Callable[[Path], DataModule]] = {
 } | LISTED
 
 REAL: dict[str, Callable[[], DataModule]] = {
-    "letters": lambda: Csv("${KDLAB_DATA}/letter-recognition/letter.csv", target="letter"),
-    "german credit": lambda: Csv("${KDLAB_DATA}/german-credit/german_credit.csv", target="class"),
+    "letters": lambda: Table("${KDLAB_DATA}/letter-recognition/letter.csv", target="letter"),
+    "german credit": lambda: Table("${KDLAB_DATA}/german-credit/german_credit.csv", target="class"),
     "fashion": lambda: Idx("${KDLAB_DATA}/fashion-mnist", train_size=2000, test_size=500),
     "cifar": lambda: ImageFolder("${KDLAB_DATA}/cifar10-images", train_size=1000),
 }

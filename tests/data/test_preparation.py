@@ -10,10 +10,10 @@ from torch import Tensor
 
 from kdlab.data.base import SPLITS, DataModule
 from kdlab.data.breast_cancer import BreastCancer
-from kdlab.data.csv import Csv
 from kdlab.data.digits import Digits
 from kdlab.data.image_folder import ImageFolder
 from kdlab.data.preparation import Preparation, TableColumn
+from kdlab.data.table import Table
 from kdlab.explainers.reading import reading
 from tests.data.made_up import MadeUp, write_image_folder, write_mixed
 
@@ -62,7 +62,7 @@ def test_every_module_keeps_the_way_back(tmp_path: Path) -> None:
 
 
 def test_columns_have_their_own_names_and_units(tmp_path: Path) -> None:
-    data = Csv(str(write_mixed(tmp_path / "credit.csv")), target="class")
+    data = Table(str(write_mixed(tmp_path / "credit.csv")), target="class")
     data.setup()
     preparation = data.preparation
     names = [preparation.name(column) for column in range(7)]

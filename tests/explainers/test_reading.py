@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from kdlab.data.base import SPLITS, DataModule
 from kdlab.data.breast_cancer import BreastCancer
-from kdlab.data.csv import Csv
 from kdlab.data.digits import Digits
 from kdlab.data.preparation import Preparation, TableColumn
+from kdlab.data.table import Table
 from kdlab.explainers.additive_network import AdditiveNetwork
 from kdlab.explainers.hard_tree import HardTree
 from kdlab.explainers.reading import reading
@@ -70,7 +70,7 @@ def cancer(_: Path) -> tuple[DataModule, list[Row]]:
 def credit(folder: Path) -> tuple[DataModule, list[Row]]:
     file = write_mixed(folder / "credit.csv", rows=300)
     with file.open(newline="") as stream:
-        return Csv(str(file), target="class"), list(csv.DictReader(stream))
+        return Table(str(file), target="class"), list(csv.DictReader(stream))
 
 
 def prepared(data: DataModule, rows: list[Row]) -> Tensor:

@@ -10,7 +10,7 @@ import yaml
 
 from kdlab.__main__ import main
 from kdlab.configuration.experiment import read
-from kdlab.data.csv import Csv
+from kdlab.data.table import Table
 from kdlab.errors import StageError
 from kdlab.records.executions import read_execution
 from kdlab.report.findings import findings
@@ -42,14 +42,14 @@ def address_of(context: Context, stage: str) -> str:
 
 
 def test_the_next_trial_has_the_data_of_the_one_before(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    hashed: list[Csv] = []
-    content_hash = Csv.content_hash
+    hashed: list[Table] = []
+    content_hash = Table.content_hash
 
-    def noting(data: Csv) -> str:
+    def noting(data: Table) -> str:
         hashed.append(data)
         return content_hash(data)
 
-    monkeypatch.setattr(Csv, "content_hash", noting)
+    monkeypatch.setattr(Table, "content_hash", noting)
     first = opened(project)
     first.plan()
     second = opened(project, first, "student.alpha=0.5")
