@@ -11,9 +11,10 @@ import torch
 
 from kdlab.configuration.experiment import ConfigurationError, read
 from kdlab.data.breast_cancer import BreastCancer
+from kdlab.data.table import Table
 from kdlab.stages.job import names_of
 from tests.configuration.examples import write
-from tests.data.made_up import MadeUp
+from tests.data.made_up import MadeUp, write_mixed
 
 NAMED = '''
 from torch import nn
@@ -111,9 +112,20 @@ def test_names_that_only_count_are_none() -> None:
     table.setup()
     assert names_of(images).keys() == {"preparation"}
     found = names_of(table)
-    assert found.keys() == {"feature_names", "preparation"}
+    assert found.keys() == {"feature_names", "preparation", "groups"}
     assert found["feature_names"] == ["column0", "column1", "column2", "column3"]
     assert names_of(lightning.LightningDataModule()) == {}
+
+
+def test_the_levels_of_a_category_play_together_without_being_numbered_in_the_file(tmp_path: Path) -> None:
+    table = Table(str(write_mixed(tmp_path / "credit.csv")), target="class")
+    table.setup()
+    surrogate = "{class_path: NeuralSurrogate, init_args: {inputs: 64, classes: 10}}"
+    shapley = "{class_path: AmortisedShapley, init_args: {shape: [7], classes: 2, players: {class_path: Groups}}}"
+    experiment = read(write(tmp_path, (surrogate, shapley), ("inputs: 64", "inputs: 7"), ("classes: 10", "classes: 2")))
+    named = experiment.with_names(names_of(table))
+    module = named.build_module("joint", named.build_model("joint"), None)
+    assert module.explainer.assignment.tolist() == [0, 1, 2, 2, 2, 3, 3]
 
 
 def test_the_shipped_rules_are_in_the_columns_own_units() -> None:

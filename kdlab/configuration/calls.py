@@ -14,7 +14,7 @@ from kdlab.errors import first_line
 REFUSALS = (ValueError, TypeError, LookupError, OSError, ImportError, RuntimeError, AssertionError, ArithmeticError)
 
 #: What data know about themselves: a constructor that has a parameter of this name without a value is handed it.
-NAMES = ("class_names", "feature_names", "preparation")
+NAMES = ("class_names", "feature_names", "preparation", "groups")
 # Lists of names, and the data module's own kind of preparation, of which a configuration knows nothing.
 Names = Mapping[str, Any]
 # A number, text, path, enum member or class; a Call; or a list, tuple or dict of such values.

@@ -195,6 +195,17 @@ class DataModule(L.LightningDataModule, ABC):
         return sum(len(self.splits[split]["index"]) for split in SPLITS)
 
     @property
+    def class_weights(self) -> Tensor:
+        """Weights (classes,) of which the labelled training samples have the mean 1, and each class the same sum.
+
+        A class without a labelled training sample weighs 0.
+        """
+        self.setup()
+        target = self.splits["train"]["target"]
+        counts = target[target >= 0].bincount(minlength=self.classes)
+        return torch.where(counts > 0, counts.sum() / (counts.clamp(min=1) * (counts > 0).sum()), 0.0)
+
+    @property
     def evaluation_batch_size(self) -> int:
         """How many samples a batch has that is not trained on."""
         self.setup()

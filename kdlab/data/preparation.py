@@ -124,6 +124,17 @@ class Preparation:
             return f"{word} of {self.channels[channel]}"
         return word if channels == 1 else f"{word} of channel {channel}"
 
+    @property
+    def groups(self) -> list[int] | None:
+        """The number of the column that each value of a table's input comes from; None where inputs are no table.
+
+        What comes from one column, such as the levels of a category, belongs together: one player, one bar.
+        """
+        if self.columns is None:
+            return None
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(column.name for column in self.columns))}
+        return [numbers[column.name] for column in self.columns]
+
     def is_level(self, column: int) -> bool:
         """Return whether a value of the flattened input says whether a category holds."""
         return self.columns is not None and self.columns[column].level is not None

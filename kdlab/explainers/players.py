@@ -33,6 +33,7 @@ class Groups:
 
     Args:
         groups: The player's number of each value of the flattened input; all numbers from 0 to the largest are used.
+            An experiment on a table may leave it out: the values of one column are a player.
 
     Raises:
         ValueError: If a number is missing.

@@ -219,14 +219,14 @@ def first_batch(data: lightning.LightningDataModule) -> dict[str, Tensor]:
 
 
 def names_of(data: lightning.LightningDataModule) -> dict[str, Any]:
-    """What the data call their classes and features and how they prepared them, for constructors that ask for it.
+    """What the data know of classes, features, original columns and preparation, for constructors that ask for it.
 
     Names are left out where they only count.
     """
     if not isinstance(data, DataModule):
         return {}
     counted = [str(number) for number in range(data.classes)]
-    declared = {"class_names": data.class_names, "feature_names": data.feature_names}
+    declared = {"class_names": data.class_names, "feature_names": data.feature_names, "groups": data.preparation.groups}
     named = {name: names for name, names in declared.items() if names is not None and names != counted}
     return {**named, "preparation": data.preparation}
 

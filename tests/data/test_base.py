@@ -329,3 +329,12 @@ def test_whatever_is_asked_first_loads_the_data(use: str) -> None:
     }
     asked[use]()
     assert set(data.splits) == {"train", "val", "test"}
+
+
+def test_class_weights_balance_the_labelled_training_samples_by_hand() -> None:
+    data = Given(torch.zeros(6, 2), torch.tensor([0, 0, 0, 1, -1, -1]), names=["a", "b"])
+    data.setup()
+    # 4 labelled in 2 classes: 4 / (2 * 3) and 4 / (2 * 1).
+    torch.testing.assert_close(data.class_weights, torch.tensor([2 / 3, 2.0]))
+    alone = data.arranged(seed=0, labelled=1)
+    assert sorted(alone.class_weights.tolist()) == [0.0, 1.0]
