@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from kdlab.commands import experiments, launchers, listing, results, sweeps
+from kdlab.commands import experiments, launchers, listing, look, results, sweeps
 from kdlab.errors import ConfigurationError, Interrupted, first_line
 from kdlab.tracking.addresses import shown
 
@@ -128,6 +128,11 @@ def _parser() -> argparse.ArgumentParser:
     listed.add_argument("kind", nargs="?", help="one kind alone, such as losses")
     listed.add_argument("--own", type=Path, default=Path("experiments"), help="folder of own modules (%(default)s)")
     listed.set_defaults(command=listing.show)
+
+    looked = add("look", "say what a table or a folder of images holds, and print the data block that reads it")
+    looked.add_argument("path", type=Path, metavar="FILE_OR_FOLDER", help="such as data/credit.csv")
+    looked.add_argument("--target", metavar="COLUMN", help="the column to predict (guessed)")
+    looked.set_defaults(command=look.look)
 
     report = add("report", "write the report of an experiment from what is in mlruns")
     _add_experiment(report)

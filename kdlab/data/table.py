@@ -112,10 +112,8 @@ class Table(DataModule):
         rows, groups = self._rows_of_splits(cells, target)
         features = self._features(cells, target, rows["train"])
         if not features:
-            raise ValueError(
-                f"{cells.files[0][0].path} has no column left to learn from: {sorted(cells.columns)} are target or left"
-                " out"
-            )
+            reasons = "; ".join(self.remarks) or f"{sorted(cells.columns)} are target or left out"
+            raise ValueError(f"{cells.files[0][0].path} has no column left to learn from: {reasons}")
         encoded = [column.encoded(rows["train"], self.levels) for column in features]
         self.remarks += [remark for part in encoded for remark in part.remarks]
         columns = [column for part in encoded for column in part.columns]

@@ -25,7 +25,8 @@ from tests.behaviour.wrong import wrong
 HERE = Path(__file__).parent
 RECORDED = HERE / "recorded"
 COMMANDS = (
-    "run", "plan", "rehearse", "show", "sweep", "worker", "sweep-report", "clean", "dashboard", "list", "report", "ui",
+    "run", "plan", "rehearse", "show", "sweep", "worker", "sweep-report", "clean", "dashboard", "list", "look",
+    "report", "ui",
 )  # fmt: skip
 HELP = ["--help", *(f"{command} --help" for command in COMMANDS)]
 ONCE = [

@@ -1,0 +1,146 @@
+"""``kdlab look``: what lies in a file or folder, and the ``data:`` block that reads it."""
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from kdlab.errors import ConfigurationError, listing
+
+if TYPE_CHECKING:
+    from kdlab.data.base import DataModule
+
+TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".csv.gz", ".tsv.gz")
+
+
+def look(parsed: argparse.Namespace) -> None:
+    """Print what is found as comments, and below them a block that an experiment can hold as it stands."""
+    # Imported here: torch and Arrow are loaded, which takes seconds.
+    from kdlab.data.paths import resolved
+
+    path = resolved(str(parsed.path))
+    tables = tables_at(path)
+    if tables:
+        from kdlab.commands.look_table import look_at_table
+
+        findings = look_at_table(tables, parsed.target, written)
+    elif path.is_dir() and parsed.target is None:
+        findings = _look_at_images(path)
+    else:
+        raise ConfigurationError(_unreadable(path))
+    for line in findings:
+        print(line)
+
+
+def tables_at(path: Path) -> list[Path]:
+    """The table to look at, and the one of the same columns that is its test split where there is one.
+
+    Raises:
+        ConfigurationError: If a folder has several tables of which none is called train.
+    """
+    if path.is_file():
+        return [path] if path.name.lower().endswith(TABLES) else []
+    files = sorted(file for file in path.iterdir() if file.is_file() and file.name.lower().endswith(TABLES))
+    by_name = {file.name.partition(".")[0].lower(): file for file in files}
+    if len(files) > 1 and "train" not in by_name:
+        raise ConfigurationError(f"{path} has the tables {listing([file.name for file in files])}; look at one of them")
+    return files if len(files) < 2 else [by_name[name] for name in ("train", "test") if name in by_name]
+
+
+def written(path: Path) -> str:
+    """The path as a block holds it: below ``${KDLAB_DATA}`` where it lies there."""
+    root = os.environ.get("KDLAB_DATA")
+    if root and path.is_relative_to(Path(root).absolute()):
+        return f"${{KDLAB_DATA}}/{path.relative_to(Path(root).absolute())}"
+    return str(path)
+
+
+def block(class_path: str, arguments: Mapping[str, Any]) -> str:
+    """The block of an experiment that builds this data module."""
+    content = {"data": {"class_path": class_path, "init_args": dict(arguments)}}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120).rstrip()
+
+
+def proof(data: "DataModule", name: str) -> Iterator[str]:
+    """Comments that say what the block holds once it is read, and what it leaves out."""
+    from kdlab.data.contents import contents, in_one_line
+
+    data.setup()
+    yield f"# {in_one_line(name, data, contents(data))}"
+    for remark in data.remarks:
+        yield f"# {remark}"
+
+
+def _look_at_images(folder: Path) -> Iterator[str]:
+    from kdlab.data.idx import Idx
+    from kdlab.data.image_folder import ImageFolder
+
+    if any(folder.glob("train-images-idx3-ubyte*")):
+        yield from proof(Idx(str(folder)), folder.name)
+        yield block("Idx", {"folder": written(folder)})
+        return
+    if not (folder / "train").is_dir() or not (folder / "test").is_dir():
+        raise ConfigurationError(_unreadable(folder))
+    arguments = yield from _image_arguments(folder)
+    yield from proof(ImageFolder(str(folder), **arguments), folder.name)
+    yield block("ImageFolder", {"folder": written(folder), **arguments})
+
+
+def _image_arguments(folder: Path) -> Generator[str, None, dict[str, Any]]:
+    """Say how large the images are and in which colours; return what ``ImageFolder`` must be told of that."""
+    from PIL import Image, UnidentifiedImageError
+
+    from kdlab.data.image_folder import ENDINGS
+
+    sizes: Counter[tuple[int, int]] = Counter()
+    modes: Counter[str] = Counter()
+    broken = []
+    for file in sorted(folder.glob("*/*/*")):
+        if file.suffix.lower() not in ENDINGS:
+            continue
+        try:
+            with Image.open(file) as image:
+                sizes[image.size] += 1
+                modes[image.mode] += 1
+        except (UnidentifiedImageError, OSError, SyntaxError):
+            broken.append(str(file.relative_to(folder)))
+    for kind, counts in (("sizes", sizes), ("colours", modes)):
+        yield f"# {kind}: " + ", ".join(f"{value} in {count:,} images" for value, count in counts.most_common(5))
+    empty = [
+        str(entry.relative_to(folder))
+        for entry in sorted(folder.glob("*/*"))
+        if entry.is_dir() and not any(entry.iterdir())
+    ]
+    for what, names in (("images that cannot be read", broken), ("empty folders", empty)):
+        if names:
+            yield f"# {what}: {listing(names)}"
+    arguments: dict[str, Any] = {}
+    if len(sizes) > 1:
+        arguments["size"] = min(sizes.most_common(1)[0][0])
+    if modes and modes.keys() <= {"1", "L", "I;16", "I"}:
+        arguments["grey"] = True
+    return arguments
+
+
+def _unreadable(path: Path) -> str:
+    """Why no block can be printed."""
+    arrays = [path] if path.suffix == ".npz" else sorted(path.glob("*.npz")) if path.is_dir() else []
+    if arrays:
+        import numpy as np
+
+        with np.load(arrays[0], allow_pickle=False) as content:
+            shapes = [f"{name} {content[name].shape}" for name in content.files]
+        return (
+            f"{arrays[0]} holds the arrays {listing(shapes)}; no data module of kdlab reads NPZ: subclass"
+            " kdlab.data.base.DataModule, whose load() returns tensors"
+        )
+    if path.is_file():
+        return f"{path} is no table that kdlab reads; endings are {listing(TABLES)}"
+    return (
+        f"{path} has no table ({listing(TABLES)}), no train-images-idx3-ubyte, and no train/CLASS/ and test/CLASS/ with"
+        " images"
+    )
