@@ -141,3 +141,24 @@ def test_the_command_line_loads_nothing_heavy_before_it_knows_the_command() -> N
     code = f"import sys, kdlab.__main__; print(sorted({heavy!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert loaded.strip() == "[]", f"importing kdlab.__main__ loads {loaded.strip()}"
+
+
+def asks_for_types(file: Path, names: set[str]) -> Iterator[ast.expr]:
+    """The classes of these names that an ``isinstance`` or ``issubclass`` in the file asks for."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+            yield from (part for part in ast.walk(node.args[1]) if ast.unparse(part).split(".")[-1] in names)
+
+
+@pytest.mark.parametrize(
+    ("door", "names"),
+    [
+        ("data/adopted.py", {"DataModule", "ForeignData"}),
+        ("modules/adopted.py", {"Supervised", "Distilled", "Joint", "ForeignModule"}),
+    ],
+)
+def test_whose_data_and_modules_are_is_asked_at_the_door_alone(door: str, names: set[str]) -> None:
+    asked = {named(file): len(list(asks_for_types(file, names))) for file in FILES if part_of(file) != "testing"}
+    assert {file: count for file, count in asked.items() if count} == {door: 1}, (
+        f"ask what kdlab.{door.removesuffix('.py').replace('/', '.')} offers, not for a type"
+    )

@@ -5,16 +5,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import lightning.pytorch as lightning
 import pytest
 import torch
 
 from kdlab.configuration.experiment import ConfigurationError, read
 from kdlab.data.breast_cancer import BreastCancer
 from kdlab.data.table import Table
-from kdlab.stages.job import names_of
 from tests.configuration.examples import write
-from tests.data.made_up import MadeUp, write_mixed
+from tests.data.made_up import write_mixed
 
 NAMED = '''
 from torch import nn
@@ -96,34 +94,12 @@ def test_names_reach_explainers_deep_inside_and_those_of_the_evaluation(tmp_path
     assert [module.explainer.reading.name(number) for number in range(64)] == names["feature_names"]
 
 
-def test_data_hand_out_the_names_that_they_have() -> None:
-    cancer = BreastCancer()
-    cancer.setup()
-    found = names_of(cancer)
-    assert found["class_names"] == ["malignant", "benign"]
-    assert found["feature_names"][:2] == ["mean radius", "mean texture"]
-    assert len(found["feature_names"]) == 30
-    assert found["preparation"].name(22) == "worst perimeter"
-
-
-def test_names_that_only_count_are_none() -> None:
-    images, table = MadeUp(classes=3), MadeUp(shape=(4,), classes=3)
-    images.setup()
-    table.setup()
-    assert names_of(images).keys() == {"preparation"}
-    found = names_of(table)
-    assert found.keys() == {"feature_names", "preparation", "groups"}
-    assert found["feature_names"] == ["column0", "column1", "column2", "column3"]
-    assert names_of(lightning.LightningDataModule()) == {}
-
-
 def test_the_levels_of_a_category_play_together_without_being_numbered_in_the_file(tmp_path: Path) -> None:
     table = Table(str(write_mixed(tmp_path / "credit.csv")), target="class")
-    table.setup()
     surrogate = "{class_path: NeuralSurrogate, init_args: {inputs: 64, classes: 10}}"
     shapley = "{class_path: AmortisedShapley, init_args: {shape: [7], classes: 2, players: {class_path: Groups}}}"
     experiment = read(write(tmp_path, (surrogate, shapley), ("inputs: 64", "inputs: 7"), ("classes: 10", "classes: 2")))
-    named = experiment.with_names(names_of(table))
+    named = experiment.with_names(table.description.handed())
     module = named.build_module("joint", named.build_model("joint"), None)
     assert module.explainer.assignment.tolist() == [0, 1, 2, 2, 2, 3, 3]
 
@@ -132,7 +108,7 @@ def test_the_shipped_rules_are_in_the_columns_own_units() -> None:
     cancer = BreastCancer()
     cancer.setup()
     experiment = read(Path(__file__).parents[1] / "experiments" / "breast_cancer.yaml")
-    named = experiment.with_names(names_of(cancer))
+    named = experiment.with_names(cancer.description.handed())
     module = named.build_module("joint", named.build_model("joint"), None)
     inputs = cancer.splits["train"]["inputs"]
     # As the shipped tree learns it, from the labels in place of a student.

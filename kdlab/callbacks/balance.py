@@ -7,8 +7,9 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 
+from kdlab.modules.adopted import adopt_module
 from kdlab.modules.means import Means
-from kdlab.modules.supervised import Supervised, Terms
+from kdlab.modules.supervised import Terms
 
 
 def gradient_norms(terms: Terms, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
@@ -60,11 +61,12 @@ class Balance(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Ask to be shown the terms."""
-        if not isinstance(pl_module, Supervised):
+        module = adopt_module(pl_module)
+        if not module.has_terms:
             raise TypeError(
                 f"Balance reads the terms of kdlab's modules, and {type(pl_module).__name__} is none; drop the callback"
             )
-        parameters = list(pl_module.model.parameters())
+        parameters = list(module.model.parameters())
         self._means.load_state_dict(self._means.state_dict(), pl_module.device)  # a checkpoint's looks lie on the CPU
 
         def look(terms: Terms) -> None:
@@ -73,12 +75,11 @@ class Balance(lightning.Callback):
                 if gradient_shares:
                     self._means.add(gradient_shares)
 
-        pl_module.observe = look
+        module.observe = look
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Look no more."""
-        if isinstance(pl_module, Supervised):
-            pl_module.observe = None
+        adopt_module(pl_module).observe = None
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Log the epoch's means; nothing in an epoch without a look."""

@@ -14,12 +14,12 @@ from torchmetrics import Metric
 from kdlab.callbacks.explanations import Explanations
 from kdlab.callbacks.measure import Measure, values_of
 from kdlab.callbacks.probe import Probe
+from kdlab.data.adopted import Data, adopt_data, data_of
 from kdlab.data.batches import as_batch
 from kdlab.explainers.base import Attribution
 from kdlab.metrics.base import PerSample
-from kdlab.modules.supervised import Supervised
+from kdlab.modules.adopted import adopt_module
 from kdlab.randomness import global_state, restore_global_state
-from kdlab.signals.outputs import logits_of
 from kdlab.signals.vocabulary import VOCABULARY, Signals, explain_missing
 from kdlab.teacher import Teacher
 
@@ -148,7 +148,7 @@ class Evaluate(lightning.Callback):
             measure.ask(signals)
             if trainer.testing:
                 self._keep_scores(name, measure.metric, signals)
-        self._probe.look(_data_of(trainer), [batch])
+        self._probe.look(data_of(trainer), [batch])
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Explain the probe where it is its turn, at test with controls, and log."""
@@ -156,7 +156,7 @@ class Evaluate(lightning.Callback):
         values = values_of({name: measure.metric for name, measure in plain.items()})
         if self._is_turn(trainer):
             self._trained = 0
-            values |= self._explain(pl_module, _data_of(trainer), trainer.testing)
+            values |= self._explain(pl_module, data_of(trainer), trainer.testing)
         split = "test" if trainer.testing else "val"
         self._log(trainer, pl_module, {f"{split}/{name}": value for name, value in values.items()})
         restore_global_state(self._random)
@@ -184,9 +184,10 @@ class Evaluate(lightning.Callback):
         """What validation would log about explanations of this module, by the same names; outside of any loop."""
         self._started = perf_counter()
         self._probe.start()
-        self._probe.look(data, data.val_dataloader())
+        adopted = adopt_data(data)
+        self._probe.look(adopted, data.val_dataloader())
         with torch.inference_mode():
-            values = self._explain(module.eval(), data, testing=False)
+            values = self._explain(module.eval(), adopted, testing=False)
         self.seconds += perf_counter() - self._started
         return {f"val/{name}": float(value) for name, value in values.items()}
 
@@ -240,9 +241,7 @@ class Evaluate(lightning.Callback):
         following = trainer.current_epoch + (trainer.check_val_every_n_epoch or 1)
         return 0 < epochs <= following or 0 < steps <= trainer.global_step
 
-    def _explain(
-        self, module: lightning.LightningModule, data: lightning.LightningDataModule | None, testing: bool
-    ) -> dict[str, Any]:
+    def _explain(self, module: lightning.LightningModule, data: Data, testing: bool) -> dict[str, Any]:
         """Scores of attributions on the probe, flat, with the counts of those that could not be computed."""
         measures, split = self._explaining(testing), "test" if testing else "val"
         if self._explanations is None or not measures:
@@ -257,13 +256,7 @@ class Evaluate(lightning.Callback):
         return values_of(scored)
 
     def _signals(self, module: lightning.LightningModule, batch: dict[str, Tensor]) -> Signals:
-        if isinstance(module, Supervised):
-            return self._with_teacher(module.signals(batch))
-        plain = Signals(
-            {**batch, "model": module},
-            {"logits": lambda s: logits_of(module(s["inputs"])), "preds": lambda s: s["logits"]},
-        )
-        return self._with_teacher(plain)
+        return self._with_teacher(adopt_module(module).signals(batch))
 
     def _with_teacher(self, signals: Signals) -> Signals:
         teacher = self.teacher
@@ -275,11 +268,6 @@ class Evaluate(lightning.Callback):
         if isinstance(metric, PerSample) and "index" in signals:
             rows = torch.stack((signals["index"].double(), metric.latest.double())).T
             self.scores.setdefault(name, []).append(rows.cpu())
-
-
-def _data_of(trainer: lightning.Trainer) -> lightning.LightningDataModule | None:
-    """The data module, which Lightning sets where there is one."""
-    return getattr(trainer, "datamodule", None)
 
 
 def _fits(trainer: lightning.Trainer) -> bool:

@@ -89,7 +89,7 @@ def plan(parsed: argparse.Namespace) -> None:
     for line in lines(context.plan(), parameters, experiment.name, options.mlruns / "stages"):
         print(line)
     if context.data_hash is None:
-        print(remark_on_data(type(context.data).__name__))
+        print(remark_on_data(type(context.data.lightning).__name__))
 
 
 def rehearse(parsed: argparse.Namespace) -> None:

@@ -6,13 +6,14 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Protocol, Self, runtime_checkable
+from typing import Self
 
 import lightning.pytorch as L
 import torch
 from torch import Tensor
 
 from kdlab.data.augment import Augmentation
+from kdlab.data.description import Description
 from kdlab.data.loader import ShuffledLoader, TensorLoader
 from kdlab.data.preparation import Preparation, TableColumn
 from kdlab.data.seeding import generator_at
@@ -24,14 +25,6 @@ SPLITS = ("train", "val", "test")
 SCORED = 8
 #: But not beyond so many values, for a convolution that outgrows a processor's cache takes twice as long a sample.
 CACHED = 2**18
-
-
-@runtime_checkable
-class Known(Protocol):
-    """A data module that can say what it holds, so that stages train again when that changes."""
-
-    def content_hash(self) -> str:
-        """Return a digest of all that reaches a stage."""
 
 
 class DataModule(L.LightningDataModule, ABC):
@@ -182,11 +175,38 @@ class DataModule(L.LightningDataModule, ABC):
         rows = stratified_order(tensors["target"], generator_at("probe", self.split_seed))[:count]
         return take(tensors, rows.sort().values)
 
-    def every_batch(self) -> Iterator[dict[str, Tensor]]:
-        """Yield every sample of all splits once, not augmented: what a teacher's soft labels are made from."""
+    def every_batch(self, splits: Sequence[str] = SPLITS) -> Iterator[dict[str, Tensor]]:
+        """Yield every sample of these splits once, in order and not augmented, all of them in every process.
+
+        A teacher's soft labels and maps are made from these; a loader would give each process its share.
+        """
         self.setup()
-        for split in SPLITS:
-            yield from TensorLoader(self.splits[split], self.evaluation_batch_size)
+        size = self.evaluation_batch_size
+        for split in splits:
+            count = len(self.splits[split]["index"])
+            for first in range(0, count, size):
+                yield take(self.splits[split], torch.arange(first, min(first + size, count)))
+
+    @property
+    def lightning(self) -> Self:
+        """The data module itself: it is Lightning's and kdlab's."""
+        return self
+
+    @property
+    def description(self) -> Description:
+        """What is known of the data."""
+        self.setup()
+        return Description(
+            classes=self.classes,
+            shape=self.shape,
+            class_names=self.class_names,
+            feature_names=self.feature_names,
+            preparation=self.preparation,
+            baseline=self.baseline,
+            remarks=self.remarks,
+            targets={split: tensors["target"] for split, tensors in self.splits.items()},
+            masked=all("mask" in self.splits[split] for split in ("val", "test")),
+        )
 
     @property
     def samples(self) -> int:

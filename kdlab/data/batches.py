@@ -1,7 +1,15 @@
 """Batches of any LightningDataModule in the one form that kdlab's modules read."""
 
 import torch
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
+
+
+def first_batch(data: LightningDataModule) -> dict[str, Tensor]:
+    """Return one training batch; the loader that trains later is another."""
+    data.prepare_data()
+    data.setup("fit")
+    return as_batch(next(iter(data.train_dataloader())))
 
 
 def as_batch(batch: object) -> dict[str, Tensor]:

@@ -3,55 +3,51 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from kdlab.data.base import SPLITS, DataModule
+from kdlab.data.adopted import Data
 
 
-def contents(data: LightningDataModule) -> dict[str, Any] | None:
-    """Return numbers of the data, for records; None where they are no ``DataModule`` of kdlab's.
+def contents(data: Data) -> dict[str, Any] | None:
+    """Return numbers of the data, for records; None where their loaders alone know them.
 
     ``samples`` by split, ``shape`` of one input, ``classes``, ``unlabelled`` training samples, ``shares`` (the smallest
     and largest of a class among the labelled training samples), and ``largest``: the most frequent class of the test
     split and its share there, which is the accuracy of always saying it; None where a split has no labels.
     """
-    if not isinstance(data, DataModule):
+    description = data.description
+    targets, shape, names = description.targets, description.shape, description.class_names
+    if targets is None or shape is None or names is None:
         return None
-    data.setup()
-    counts = {split: _counts(data.splits[split]["target"], data.classes) for split in SPLITS}
-    train, test = _shares(counts["train"]), _shares(counts["test"])
+    train, test = (_shares(targets[split], len(names)) for split in ("train", "test"))
     return {
-        "samples": {split: len(data.splits[split]["target"]) for split in SPLITS},
-        "shape": list(data.shape),
-        "classes": data.classes,
-        "unlabelled": int((data.splits["train"]["target"] < 0).sum()),
+        "samples": {split: len(target) for split, target in targets.items()},
+        "shape": list(shape),
+        "classes": len(names),
+        "unlabelled": int((targets["train"] < 0).sum()),
         "shares": None if train is None else [min(train), max(train)],
-        "largest": None if test is None else {"class": data.class_names[test.index(max(test))], "share": max(test)},
+        "largest": None if test is None else {"class": names[test.index(max(test))], "share": max(test)},
     }
 
 
-def remarks_of(data: LightningDataModule) -> list[str]:
-    """Return what the data say of themselves that should be known, a line each; nothing where they are no kdlab's."""
-    if not isinstance(data, DataModule):
-        return []
-    data.setup()
-    return [f"  {remark}" for remark in data.remarks]
+def remarks_of(data: Data) -> list[str]:
+    """Return what the data say of themselves that should be known, a line each."""
+    return [f"  {remark}" for remark in data.description.remarks]
 
 
-def in_one_line(name: str, data: LightningDataModule, found: Mapping[str, Any] | None) -> str:
+def in_one_line(name: str, data: Data, held: Mapping[str, Any] | None) -> str:
     """Return ``digits: 1,078 / 360 / 359 samples of 1 × 8 × 8 values, 10 classes (9.6 % to 10.2 %)``.
 
-    ``found`` is what ``contents`` says; counts are of train, validation and test, shares of labelled training samples.
+    ``held`` is what ``contents`` says; counts are of train, validation and test, shares of labelled training samples.
     """
-    if found is None:
-        return f"{name}: data of {type(data).__name__}, of which only its own loaders know the size"
-    samples = " / ".join(f"{count:,}" for count in found["samples"].values())
-    shape = " × ".join(map(str, found["shape"]))
-    shares = found["shares"]
+    if held is None:
+        return f"{name}: data of {type(data.lightning).__name__}, of which only its own loaders know the size"
+    samples = " / ".join(f"{count:,}" for count in held["samples"].values())
+    shape = " × ".join(map(str, held["shape"]))
+    shares = held["shares"]
     range_of_shares = "" if shares is None else f" ({_range(*shares)})"
-    unlabelled = f", {found['unlabelled']:,} training samples without label" if found["unlabelled"] else ""
-    return f"{name}: {samples} samples of {shape} values, {found['classes']} classes{range_of_shares}{unlabelled}"
+    unlabelled = f", {held['unlabelled']:,} training samples without label" if held["unlabelled"] else ""
+    return f"{name}: {samples} samples of {shape} values, {held['classes']} classes{range_of_shares}{unlabelled}"
 
 
 def _range(low: float, high: float) -> str:
@@ -59,10 +55,8 @@ def _range(low: float, high: float) -> str:
     return f"{lowest} each" if lowest == highest else f"{lowest} to {highest}"
 
 
-def _counts(target: Tensor, classes: int) -> Tensor:
-    return target[target >= 0].bincount(minlength=classes)
-
-
-def _shares(counts: Tensor) -> list[float] | None:
+def _shares(target: Tensor, classes: int) -> list[float] | None:
+    """The share of each class among the labelled samples; None where there are none."""
+    counts = target[target >= 0].bincount(minlength=classes)
     total = int(counts.sum())
     return [count / total for count in counts.tolist()] if total else None

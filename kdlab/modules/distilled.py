@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kdlab.data.base import DataModule
+from kdlab.data.adopted import data_of
 from kdlab.data.batches import as_batch
 from kdlab.losses.logits.soft_targets import SoftTargets
 from kdlab.modules.ema import EMA
@@ -66,7 +66,14 @@ class Distilled(Supervised):
         task_schedule: Schedule | None = None,
         self_teacher: Callable[[nn.Module], EMA] | None = None,
     ) -> None:
-        super().__init__(model, task, task_weight, optimizer, scheduler, scheduler_every_step)
+        super().__init__(
+            model,
+            task=task,
+            task_weight=task_weight,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            scheduler_every_step=scheduler_every_step,
+        )
         if alpha < 0:
             raise ValueError(f"alpha must not be negative, got {alpha}")
         if teacher is not None and self_teacher is not None:
@@ -162,9 +169,10 @@ class Distilled(Supervised):
             ValueError: If they are others, or stand in another order.
         """
         super().setup(stage)
-        data = getattr(self.trainer, "datamodule", None)
-        if isinstance(data, DataModule) and self.teacher is not None and self.teacher.class_names is not None:
-            check_class_order(self.teacher.class_names, data.class_names, "the teacher")
+        of_data = data_of(self.trainer).description.class_names
+        of_teacher = None if self.teacher is None else self.teacher.class_names
+        if of_data is not None and of_teacher is not None:
+            check_class_order(of_teacher, of_data, "the teacher")
 
     def on_fit_start(self) -> None:
         """The teacher is no submodule, so nobody else moves it."""
@@ -176,12 +184,12 @@ class Distilled(Supervised):
 
     def on_train_start(self) -> None:
         """Explain the training samples once for terms with frozen maps."""
-        data = getattr(self.trainer, "datamodule", None)
+        data = data_of(self.trainer)
         for name, term in self.distill.items():
             explainer = term.teacher_explainer or term.explainer
             if not term.frozen_teacher_maps or explainer is None:
                 continue
-            if not isinstance(data, DataModule):
+            if not data.samples:
                 raise TypeError(f"term {name!r} freezes its teacher's maps, which needs a kdlab data module")
             self._maps[name] = frozen_maps(self._the_teacher(), explainer, data, self.device)
 

@@ -137,6 +137,11 @@ class Joint(Distilled):
             self.model.eval()
         return self
 
+    @property
+    def learned_explainer(self) -> nn.Module | None:
+        """The explainer, unless its weight is 0."""
+        return self.explainer if self.explain_weight > 0 else None
+
     def signals(self, batch: Mapping[str, Tensor]) -> Signals:
         """What a distilled stage offers, and the explainer's signals; a frozen student needs no teacher."""
         if self.frozen and self.teacher is None:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kdlab.data.base import DataModule
+from kdlab.data.adopted import data_of
 from kdlab.data.batches import as_batch
+from kdlab.data.description import Description
 from kdlab.losses.logits.cross_entropy import CrossEntropy
 from kdlab.modules.means import Means
 from kdlab.modules.task import Task
@@ -50,6 +51,10 @@ class Supervised(lightning.LightningModule):
     uses_unlabelled: ClassVar[bool] = False
     #: Whether epochs of gradient steps train it; where not, it needs no trainable weights and no schedule.
     by_gradients: ClassVar[bool] = True
+    #: Whether it is a model and terms of a loss that can be looked at before it trains.
+    has_terms: ClassVar[bool] = True
+    #: Whether the model is left as it is.
+    frozen: bool = False
 
     def __init__(
         self,
@@ -101,15 +106,24 @@ class Supervised(lightning.LightningModule):
         """Weight and value of each term of the objective at this optimiser step."""
         return {"task": (self.task_weight, self._ask_task(signals))}
 
+    @property
+    def learned_explainer(self) -> nn.Module | None:
+        """The explainer that is trained with the model and counts; None where there is none."""
+        return None
+
     def trained_by(self, term: str) -> list[nn.Parameter]:
         """The parameters that a term must reach."""
         return list(self.model.parameters())
 
     def setup(self, stage: str) -> None:
         """Take the baseline from the data module where it has one."""
-        data = getattr(self.trainer, "datamodule", None)  # Lightning sets it where there is one
-        if self.baseline is None and isinstance(data, DataModule):
-            self.baseline = data.baseline.to(self.device)
+        if self.baseline is None:
+            self.take_baseline(data_of(self.trainer).description)
+
+    def take_baseline(self, description: Description) -> None:
+        """Take from the data what stands for an absent feature, where they know it."""
+        if description.baseline is not None:
+            self.baseline = description.baseline.to(self.device)
 
     def prepare(self, batch: object) -> None:
         """Check on one batch that every term can be computed and reaches what it should train, by connection.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from kdlab.data.base import DataModule
+from kdlab.data.adopted import Data
 from kdlab.explainers.base import Attribution
 from kdlab.losses.numerics import dead
 from kdlab.randomness import address, forked
@@ -14,31 +14,22 @@ from kdlab.teacher import Teacher
 
 
 def frozen_maps(
-    teacher: Teacher, explainer: Callable[[nn.Module], Attribution], data: DataModule, device: torch.device
+    teacher: Teacher, explainer: Callable[[nn.Module], Attribution], data: Data, device: torch.device
 ) -> SoftLabels:
     """Attributions of the teacher's own class as a table by (index, view), in an order that is always the same.
 
     Raises:
         ValueError: If the samples are not numbered one by one.
     """
-
-    def explained_samples() -> list[tuple[Tensor, Tensor]]:
-        batches = []
-        samples = data.splits["train"]
-        # Every process needs the maps of all samples, so this is no loader, which would give each its share.
-        for first in range(0, len(samples["index"]), data.evaluation_batch_size):
-            rows = slice(first, first + data.evaluation_batch_size)
-            batch = {name: value[rows].to(device) for name, value in samples.items()}
-            with torch.no_grad():
-                explained = teacher.logits(batch).argmax(dim=1)
-                maps = teacher.attributions(batch["inputs"], explained, explainer)
-            batches.append((batch["index"], maps.flatten(1)))
-        return batches
-
+    pairs: list[tuple[Tensor, Tensor]] = []
     # What an explainer may draw must not shift what the student draws afterwards.
-    with forked(address(0, "maps")):
-        table = gather(explained_samples(), len(data.splits["train"]["index"]))
-    return SoftLabels(table).to(device)
+    with forked(address(0, "maps")), torch.no_grad():
+        for on_cpu in data.every_batch(["train"]):
+            batch = {name: value.to(device) for name, value in on_cpu.items()}
+            explained = teacher.logits(batch).argmax(dim=1)
+            maps = teacher.attributions(batch["inputs"], explained, explainer)
+            pairs.append((batch["index"], maps.flatten(1)))
+    return SoftLabels(gather(pairs, sum(len(index) for index, _ in pairs))).to(device)
 
 
 def dead_maps(*maps: Tensor) -> Tensor:

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 
 import torch
-from lightning.pytorch import LightningDataModule
 
 from kdlab.configuration.code import hash_of
 from kdlab.configuration.experiment import Experiment
-from kdlab.data.base import DataModule, Known
+from kdlab.data.adopted import Data, adopt_data
 from kdlab.errors import StageError
+from kdlab.modules.adopted import adopt_module
 from kdlab.records.soft_labels import Cache, SoftLabels
 from kdlab.records.weights import load_weights
 from kdlab.stages.graph import Graph, StageNode
-from kdlab.stages.job import Job, names_of, network_of, trained_module, user_errors
+from kdlab.stages.job import Job, trained_module, user_errors
 from kdlab.stages.options import Options
 from kdlab.teacher import Ensemble, Teacher
 
@@ -36,18 +36,19 @@ class Context:
         self._data_settings = hash_of(settings)
         #: Teachers by fingerprint and by what their cache keeps; two trials may keep different parts of one.
         self._teachers: dict[str, Teacher] = {}
-        self.data: LightningDataModule
+        self.data: Data
         #: Digest of what the data hold; None where they are known by their settings alone.
         self.data_hash: str | None
         if before is not None and before._data_settings == self._data_settings:
             self.data, self.data_hash, self._teachers = before.data, before.data_hash, before._teachers
         else:
             with user_errors(f"data of {experiment.path.name}"):
-                self.data = experiment.build_data()
-                self.data.prepare_data()
-                self.data.setup("fit")
-                self.data_hash = self.data.content_hash() if isinstance(self.data, Known) else None
-        self.experiment = experiment.with_names(names_of(self.data))
+                built = experiment.build_data()
+                built.prepare_data()
+                built.setup("fit")
+                self.data = adopt_data(built)
+                self.data_hash = self.data.content_hash()
+        self.experiment = experiment.with_names(self.data.description.handed())
         self.graph = Graph(self.experiment, self._fingerprints, self.data_hash, options.mlruns / "stages")
 
     def plan(self) -> list[StageNode]:
@@ -89,13 +90,13 @@ class Context:
     def _teacher(self, node: StageNode) -> Teacher:
         key = f"{node.fingerprint} {self.experiment.stages[node.stage].cache or {}}"
         if key not in self._teachers:
-            teacher = Teacher(network_of(trained_module(self.job(node))))
-            if isinstance(self.data, DataModule):
-                teacher.soft_labels = self._soft_labels(node, teacher, self.data)
+            teacher = Teacher(adopt_module(trained_module(self.job(node))).model)
+            if self.data.samples:
+                teacher.soft_labels = self._soft_labels(node, teacher)
             self._teachers[key] = teacher
         return self._teachers[key]
 
-    def _soft_labels(self, node: StageNode, teacher: Teacher, data: DataModule) -> SoftLabels:
+    def _soft_labels(self, node: StageNode, teacher: Teacher) -> SoftLabels:
         """The teacher's logits on every sample, from the file in its folder if that is whole and its own."""
         owner = {"teacher": node.fingerprint, "data": str(self.data_hash)}
         cache = Cache(**(self.experiment.stages[node.stage].cache or {}))
@@ -108,8 +109,8 @@ class Context:
             device = torch.device("cuda" if gpu else "cpu")
             teacher.to(device)
             with torch.no_grad():
-                pairs = ((batch["index"], teacher(batch["inputs"].to(device))) for batch in data.every_batch())
-                labels = SoftLabels.write(path, pairs, data.samples, owner, cache)
+                pairs = ((batch["index"], teacher(batch["inputs"].to(device))) for batch in self.data.every_batch())
+                labels = SoftLabels.write(path, pairs, self.data.samples, owner, cache)
             teacher.to("cpu")
             return labels
 

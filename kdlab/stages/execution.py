@@ -8,7 +8,6 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
-from kdlab.data.base import Known
 from kdlab.errors import GivenUp, Interrupted
 from kdlab.interruption import terminable
 from kdlab.records.executions import Execution, StageUse, Status, new_id
@@ -164,7 +163,7 @@ def train_node(
         folder.clear()
     elif not folder.resume.exists():
         folder.restart()
-    describe(job, node)
+    describe(job, node, content_known=context.data_hash is not None)
     if context.options.devices > 1 and lock is not None:
         train_in_group(job, on_commit, lock)
     else:
@@ -178,7 +177,7 @@ def evaluate_node(context: Context, node: StageNode, testing: bool = True) -> No
         test(context.job(node), node.evaluation)
 
 
-def describe(job: Job, node: StageNode) -> None:
+def describe(job: Job, node: StageNode, content_known: bool) -> None:
     """Write ``stage.json``: what this folder is."""
     path = job.folder.path / "stage.json"
     earlier = read_json(path) or {}
@@ -194,7 +193,7 @@ def describe(job: Job, node: StageNode) -> None:
         "teacher": teachers[0] if len(teachers) == 1 else teachers or None,
         "start": None if node.start is None else node.start.fingerprint,
         # Data whose content nobody can tell, by the name of their class; the report says so.
-        "unknown_data": None if isinstance(job.data, Known) else type(job.data).__name__,
+        "unknown_data": None if content_known else type(job.data.lightning).__name__,
         "kind": str(stage.module["class_path"]).rpartition(".")[2],
         # A stage that goes on is the stage that began: MLflow knows its run by this.
         "created": earlier.get("created", time_ns() // 10**6),

@@ -1,6 +1,6 @@
 """One stage with one seed: its module, its data, how it is scored, and what is refused before it trains."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +13,10 @@ from kdlab.callbacks.evaluate import Evaluate
 from kdlab.callbacks.measure import Measure
 from kdlab.callbacks.standard import standard_measures
 from kdlab.configuration.experiment import Experiment, StageConfig
-from kdlab.data.base import DataModule
-from kdlab.data.batches import as_batch
+from kdlab.data.adopted import Data
+from kdlab.data.batches import first_batch
 from kdlab.errors import ConfigurationError, StageError
-from kdlab.modules.joint import Joint
-from kdlab.modules.supervised import Supervised
+from kdlab.modules.adopted import StageModule, adopt_module
 from kdlab.randomness import address, forked
 from kdlab.records.stage_folder import StageFolder
 from kdlab.records.weights import classes_in, load_weights
@@ -46,29 +45,22 @@ class Job:
     stage: str
     seed: int
     folder: StageFolder
-    data: lightning.LightningDataModule
+    data: Data
     teacher: Teacher | None = None
     reference: Teacher | None = None
     options: Options = field(default_factory=Options)
     start: Mapping[str, Tensor] | None = None
 
-    def arranged_data(self, module: lightning.LightningModule) -> lightning.LightningDataModule:
+    def arranged_data(self, module: lightning.LightningModule) -> Data:
         """The data in this seed's order, with this stage's labels."""
         labelled = self.experiment.stages[self.stage].labelled
-        if isinstance(self.data, DataModule):
-            transfer = isinstance(module, Supervised) and module.uses_unlabelled
-            return self.data.arranged(self.seed, labelled, transfer)
-        if labelled is not None:
-            raise StageError(
-                f"stage {self.stage!r} asks for {labelled} labels, but {type(self.data).__name__} is no kdlab data "
-                f"module and cannot be cut; subclass kdlab.data.base.DataModule, or drop labelled"
-            )
-        return self.data
+        with user_errors(f"stage {self.stage!r}"):
+            return self.data.arranged(self.seed, labelled, transfer=adopt_module(module).uses_unlabelled)
 
     @property
     def class_names(self) -> list[str] | None:
         """What the data call their classes; None where they only count them."""
-        return names_of(self.data).get("class_names")
+        return self.data.description.own_class_names
 
     def build(self) -> lightning.LightningModule:
         """The stage's module: initial weights from (seed, "model"), all else from (seed, "explainer")."""
@@ -90,27 +82,23 @@ class Job:
 
     def prepare(self, module: lightning.LightningModule) -> None:
         """Let the module see one batch of its data, so that what does not fit is refused before anything trains."""
-        stage = self.experiment.stages[self.stage]
-        if not isinstance(module, Supervised):
-            with user_errors(f"stage {self.stage!r}"):
-                self.evaluate(module).check(module, first_batch(self.data))
-            return
-        if isinstance(module, Joint) and module.frozen:
+        stage, adopted = self.experiment.stages[self.stage], adopt_module(module)
+        if adopted.frozen:
             self._check_frozen(stage)
-        if isinstance(self.data, DataModule):
-            module.baseline = self.data.baseline
-        batch = first_batch(self.arranged_data(module))
-        self._check_trainable(module)
+        adopted.take_baseline(self.data.description)
+        batch = first_batch(self.arranged_data(module).lightning)
         with user_errors(f"stage {self.stage!r}"):
-            self._check_classes(module, batch)
-            module.prepare(batch)
+            if adopted.has_terms:
+                self._check_trainable(adopted, module.parameters())
+                self._check_classes(adopted.model, batch["inputs"][:2])
+                if self.experiment.maps and self.reference is not None:
+                    check_maps(adopted.model, self.reference, batch["inputs"][:2], self.experiment.maps)
+            adopted.prepare(batch)
             evaluate = self.evaluate(module)
             evaluate.check(module, batch)
-            if self.experiment.maps and self.reference is not None:
-                check_maps(module.model, self.reference, batch["inputs"][:2], self.experiment.maps)
             direction(stage.monitor, evaluate)
 
-    def _check_trainable(self, module: Supervised) -> None:
+    def _check_trainable(self, module: StageModule, parameters: Iterable[nn.Parameter]) -> None:
         arguments = self.experiment.trainer_arguments(self.stage)
         every, epochs = arguments.get("check_val_every_n_epoch") or 1, arguments.get("max_epochs")
         if not module.by_gradients:
@@ -125,25 +113,25 @@ class Job:
                 f"stage {self.stage!r} trains {epochs} epochs and validates every {every}: no epoch could be chosen; "
                 f"lower trainer.check_val_every_n_epoch or raise max_epochs"
             )
-        if epochs != 0 and not any(parameter.requires_grad for parameter in module.parameters()):
+        if epochs != 0 and not any(parameter.requires_grad for parameter in parameters):
             raise StageError(
                 f"stage {self.stage!r}: {type(module.model).__name__} has no parameters to train; "
                 f"set trainer: {{max_epochs: 0}} to take it as it is"
             )
 
-    def _check_classes(self, module: Supervised, batch: dict[str, Tensor]) -> None:
+    def _check_classes(self, model: nn.Module, inputs: Tensor) -> None:
         """Student and teacher must speak of the classes that the data have."""
-        if not isinstance(self.data, DataModule):
+        classes, networks = self.data.description.classes, {"its model": model}
+        if classes is None:
             return
-        networks = {"its model": module.model}
         if self.teacher is not None:
             networks["its teacher"] = self.teacher.network
         for name, network in networks.items():
-            shape = shape_of_logits(network, batch["inputs"][:2], name)
-            if len(shape) != 2 or shape[1] != self.data.classes:
+            shape = shape_of_logits(network, inputs, name)
+            if len(shape) != 2 or shape[1] != classes:
                 raise StageError(
                     f"stage {self.stage!r}: {name} ({type(network).__name__}) gives outputs of shape {shape}, "
-                    f"the data have {self.data.classes} classes: (batch, {self.data.classes}) is needed"
+                    f"the data have {classes} classes: (batch, {classes}) is needed"
                 )
 
     def _check_frozen(self, stage: StageConfig) -> None:
@@ -157,13 +145,13 @@ class Job:
 
     def evaluate(self, module: lightning.LightningModule) -> Evaluate:
         """The callback that scores this stage as every other."""
-        explainer = self.experiment.build_explainer_factory()
+        explainer, description = self.experiment.build_explainer_factory(), self.data.description
         measures: dict[str, Any] = standard_measures(
-            classes_of(self.data, module),
+            self._outputs(module) if description.classes is None else description.classes,
             teacher=self.reference is not None,
             explains=explainer is not None,
-            explainer=learned_of(module) is not None,
-            mask=isinstance(self.data, DataModule) and all("mask" in self.data.splits[s] for s in ("val", "test")),
+            explainer=adopt_module(module).learned_explainer is not None,
+            mask=description.masked,
         )
         measures = {name: m for name, m in measures.items() if name not in self.experiment.left_out}
         takes = self.experiment.metric_takes()
@@ -177,6 +165,11 @@ class Job:
             every = 1  # an epoch is chosen among all
         return Evaluate(measures, explainer, self.experiment.probe, teacher=self.reference, every=every)
 
+    @torch.no_grad()
+    def _outputs(self, module: lightning.LightningModule) -> int:
+        """How many classes the module tells apart, of data that do not say how many there are."""
+        return int(logits_of(module.eval()(first_batch(self.data.lightning)["inputs"][:1])).shape[1])
+
 
 def trained_module(job: Job) -> lightning.LightningModule:
     """The stage's module with its final weights."""
@@ -184,16 +177,6 @@ def trained_module(job: Job) -> lightning.LightningModule:
     weights = load_weights(job.folder.weights)
     put(module, {**module.state_dict(), **weights}, f"the weights in {job.folder.path.name}")
     return module.eval()
-
-
-def network_of(module: lightning.LightningModule) -> nn.Module:
-    """The network inside a module of kdlab's; another LightningModule is its own network."""
-    return module.model if isinstance(module, Supervised) else module
-
-
-def learned_of(module: lightning.LightningModule) -> Any:  # noqa: ANN401  an nn.Module of which more is asked
-    """The explainer that is trained with the module and counts, None where there is none."""
-    return module.explainer if isinstance(module, Joint) and module.explain_weight > 0 else None
 
 
 def put(module: torch.nn.Module, weights: dict[str, Tensor], origin: str) -> None:
@@ -209,34 +192,6 @@ def put(module: torch.nn.Module, weights: dict[str, Tensor], origin: str) -> Non
     except RuntimeError as error:
         lines = " ".join(str(error).split())
         raise StageError(f"{origin} do not fit {type(module).__name__}: {lines[:400]}") from error
-
-
-def first_batch(data: lightning.LightningDataModule) -> dict[str, Tensor]:
-    """One training batch; the loader that trains later is another."""
-    data.prepare_data()
-    data.setup("fit")
-    return as_batch(next(iter(data.train_dataloader())))
-
-
-def names_of(data: lightning.LightningDataModule) -> dict[str, Any]:
-    """What the data know of classes, features, original columns and preparation, for constructors that ask for it.
-
-    Names are left out where they only count.
-    """
-    if not isinstance(data, DataModule):
-        return {}
-    counted = [str(number) for number in range(data.classes)]
-    declared = {"class_names": data.class_names, "feature_names": data.feature_names, "groups": data.preparation.groups}
-    named = {name: names for name, names in declared.items() if names is not None and names != counted}
-    return {**named, "preparation": data.preparation}
-
-
-def classes_of(data: lightning.LightningDataModule, module: lightning.LightningModule) -> int:
-    """How many classes there are: the data say so, else the model's output does."""
-    if isinstance(data, DataModule):
-        return data.classes
-    with torch.no_grad():
-        return int(logits_of(module.eval()(first_batch(data)["inputs"][:1])).shape[1])
 
 
 def monitored(monitor: str, measures: Mapping[str, Measure]) -> Measure | None:

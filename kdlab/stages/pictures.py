@@ -14,14 +14,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from kdlab.data.base import DataModule
-from kdlab.data.batches import as_batch
+from kdlab.data.adopted import Data
 from kdlab.explainers.base import Attribution, Draws, Tells, Writes
+from kdlab.modules.adopted import adopt_module
 from kdlab.records.files import replacing
 from kdlab.records.stage_folder import write_json
 from kdlab.signals.outputs import logits_of
 from kdlab.stages.figures import SAMPLES, attribution_panel, map_panel
-from kdlab.stages.job import Job, learned_of, network_of
+from kdlab.stages.job import Job
 from kdlab.stages.maps import maps_of
 from kdlab.teacher import Teacher
 
@@ -69,16 +69,19 @@ def _wanted(
     job: Job, module: lightning.LightningModule, explainer: Callable[[nn.Module], Attribution] | None
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """What is to be written, by its name in the folder, and how."""
-    if isinstance(job.data, DataModule) and job.seed == job.experiment.seeds_of(job.stage)[0]:
-        yield from _of_samples(job, job.data, module, explainer)
-    learned = learned_of(module)
+    if job.seed == job.experiment.seeds_of(job.stage)[0]:
+        yield from _of_samples(job, module, explainer)
+    learned = adopt_module(module).learned_explainer
+    if learned is None:
+        return
 
     @cache
     def make_readable() -> None:
         """Once, by the first that needs it, so that what fails here costs no more than that."""
         if isinstance(learned, Writes):
             data = job.arranged_data(module)
-            learned.write({"training": _some(data, "train"), "validation": _some(data, "val")})
+            splits = {"training": "train", "validation": "val"}
+            learned.write({name: data.probe(WRITTEN_FOR, split)["inputs"] for name, split in splits.items()})
 
     if isinstance(learned, Tells):
         yield "explainer.txt", _after(make_readable, learned.text, _write)
@@ -100,22 +103,24 @@ def _after(
 
 def _of_samples(
     job: Job,
-    data: DataModule,
     module: lightning.LightningModule,
     explainer: Callable[[nn.Module], Attribution] | None,
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """Attributions where there is an explainer, maps where they were asked for."""
-    teacher, layers, model = job.reference, job.experiment.maps, network_of(module)
-    prepared = data.preparation
-    features = data.feature_names if prepared.columns is None else [column.words for column in prepared.columns]
+    """Attributions where there is an explainer, maps where they were asked for; none of data with unknown units."""
+    teacher, layers, model = job.reference, job.experiment.maps, adopt_module(module).model
+    description = job.data.description
+    prepared, names = description.preparation, description.class_names
+    if prepared is None or names is None:
+        return
+    features = description.feature_names if prepared.columns is None else [column.words for column in prepared.columns]
 
     def attributions(path: Path) -> None:
-        shown = _shown(data, model, teacher)
+        shown = _shown(job.data, names, model, teacher)
         found = _attributions(job.stage, module, teacher, explainer, shown) if explainer is not None else {}
         _save(path, attribution_panel(prepared.undone(shown.inputs.cpu()), _on_cpu(found), shown.titles, features))
 
     def maps(path: Path) -> None:
-        shown = _shown(data, model, teacher)
+        shown = _shown(job.data, names, model, teacher)
         found = _maps(job.stage, model, teacher, layers, shown) if teacher is not None else {}
         _save(path, map_panel(prepared.undone(shown.inputs.cpu()), _on_cpu(found), shown.titles))
 
@@ -123,18 +128,6 @@ def _of_samples(
         yield "figures/attributions.png", attributions
     if layers and teacher is not None:
         yield "figures/maps.png", maps
-
-
-def _some(data: lightning.LightningDataModule, split: str) -> Tensor:
-    """Inputs of a split, at most as many as a readable form is made for."""
-    if isinstance(data, DataModule):
-        return data.probe(WRITTEN_FOR, split)["inputs"]
-    found: list[Tensor] = []
-    for batch in data.train_dataloader() if split == "train" else data.val_dataloader():
-        found.append(as_batch(batch)["inputs"])
-        if sum(map(len, found)) >= WRITTEN_FOR:
-            break
-    return torch.cat(found)[:WRITTEN_FOR]
 
 
 def _write(path: Path, text: str) -> None:
@@ -158,7 +151,7 @@ class _Shown:
     titles: list[str]
 
 
-def _shown(data: DataModule, model: nn.Module, teacher: Teacher | None) -> _Shown:
+def _shown(data: Data, names: list[str], model: nn.Module, teacher: Teacher | None) -> _Shown:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     if teacher is not None:
         teacher.to(device)
@@ -169,13 +162,13 @@ def _shown(data: DataModule, model: nn.Module, teacher: Teacher | None) -> _Show
     with torch.no_grad():
         predicted = logits_of(model(inputs)).argmax(dim=1)
     pairs = zip(probe["target"][rows].tolist(), predicted.tolist(), strict=True)
-    return _Shown(inputs, predicted, [_title(data.class_names, target, said) for target, said in pairs])
+    return _Shown(inputs, predicted, [_title(names, target, said) for target, said in pairs])
 
 
 def _title(names: list[str], target: int, said: int) -> str:
     """A sample's class and, where that is another or unknown, what the model says."""
-    known = names[target] if target >= 0 else "no label"
-    return known if target == said else f"{known}, said {names[said]}"
+    label = names[target] if target >= 0 else "no label"
+    return label if target == said else f"{label}, said {names[said]}"
 
 
 def _attributions(
@@ -190,9 +183,10 @@ def _attributions(
     with torch.no_grad():
         if teacher is not None:
             found["teacher"] = teacher.attributions(shown.inputs, shown.predicted, explainer)
-        found[stage] = explainer(network_of(module)).attribute(shown.inputs, shown.predicted)
-        learned = learned_of(module)
-        if isinstance(learned, Attribution):
+        adopted = adopt_module(module)
+        found[stage] = explainer(adopted.model).attribute(shown.inputs, shown.predicted)
+        learned = adopted.learned_explainer
+        if learned is not None and isinstance(learned, Attribution):
             found["its explainer"] = learned.attribute(shown.inputs, shown.predicted)
     return found
 

@@ -1,17 +1,18 @@
 """One batch through every stage: what does not fit is found before anything trains."""
 
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
 
 from kdlab.callbacks.balance import gradient_norms, shares
 from kdlab.configuration.experiment import Experiment
-from kdlab.modules.supervised import Supervised
+from kdlab.data.batches import first_batch
+from kdlab.modules.adopted import StageModule, adopt_module
 from kdlab.randomness import address, forked
 from kdlab.records.stage_folder import StageFolder
 from kdlab.records.weights import load_weights
 from kdlab.stages.context import Context
 from kdlab.stages.graph import StageNode
-from kdlab.stages.job import Job, first_batch, network_of, put, user_errors
+from kdlab.stages.job import Job, put, user_errors
 from kdlab.stages.options import Options
 from kdlab.stages.training import make_trainer
 from kdlab.teacher import Teacher
@@ -32,15 +33,16 @@ def rehearse_stages(context: Context, stages: list[str], balance: bool = False) 
     lines = []
     for name in stages:
         job, module = rehearsed_job(context, name)
+        adopted = adopt_module(module)
         check_trainer(job)
         teachers = context.graph.node(name, job.seed).teachers
         untrained = [teacher.stage for teacher in teachers if not teacher.trained]
         hint = f" (with {', '.join(untrained)} still untrained)" if balance and untrained else ""
-        count = sum(p.numel() for p in network_of(module).parameters())
+        count = sum(p.numel() for p in adopted.model.parameters())
         lines.append(f"{name}: {type(module).__name__}, {count:,} parameters, every term reaches what it trains{hint}")
-        if balance and isinstance(module, Supervised):
+        if balance and adopted.has_terms:
             with user_errors(f"stage {name!r}"), forked(address(job.seed, "rehearsal")):
-                lines += _balance(job, module)
+                lines += _balance(adopted, first_batch(job.arranged_data(module).lightning))
     return lines
 
 
@@ -52,9 +54,9 @@ def check_trainer(job: Job) -> None:
     make_trainer(job, [], logger=False, devices=1, strategy="auto", **settings)
 
 
-def _balance(job: Job, module: Supervised) -> list[str]:
-    """Value, weight and share of the student's gradient of each term on the first batch."""
-    terms = module.terms(module.signals(first_batch(job.arranged_data(module))), step=0)
+def _balance(module: StageModule, batch: dict[str, Tensor]) -> list[str]:
+    """Value, weight and share of the student's gradient of each term on a batch."""
+    terms = module.terms(module.signals(batch), step=0)
     gradient_shares = shares(gradient_norms(terms, list(module.model.parameters())))
     width = max(map(len, terms))
     return [

@@ -11,11 +11,12 @@ from torch import Tensor
 from kdlab.callbacks.evaluate import Evaluate
 from kdlab.data.batches import as_batch
 from kdlab.explainers.base import Describes
+from kdlab.modules.adopted import adopt_module
 from kdlab.randomness import address, forked
 from kdlab.records.files import replacing
 from kdlab.records.stage_folder import write_json
 from kdlab.stages.costs import costs
-from kdlab.stages.job import Job, learned_of, network_of, trained_module, user_errors
+from kdlab.stages.job import Job, trained_module, user_errors
 from kdlab.stages.pictures import draw
 from kdlab.stages.training import make_trainer, quiet
 
@@ -40,9 +41,9 @@ def _score(job: Job, module: lightning.LightningModule, evaluate: Evaluate, eval
     folder = job.folder
     trainer = make_trainer(job, [evaluate], logger=False, devices=1, strategy="auto")
     with quiet(), user_errors(f"stage {job.stage!r}"):
-        (metrics,) = trainer.test(module, datamodule=job.arranged_data(module), verbose=False)
+        (metrics,) = trainer.test(module, datamodule=job.arranged_data(module).lightning, verbose=False)
         module.eval()
-        sample = as_batch(next(iter(job.arranged_data(module).test_dataloader())))
+        sample = as_batch(next(iter(job.arranged_data(module).lightning.test_dataloader())))
         metrics = dict(metrics) | _costs(job, module, evaluate, sample["inputs"][:64]) | _described(module)
     _write_scores(job, evaluate, evaluation)
     done = folder.done or {}
@@ -53,10 +54,11 @@ def _score(job: Job, module: lightning.LightningModule, evaluate: Evaluate, eval
 
 
 def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inputs: Tensor) -> dict[str, float]:
-    model = network_of(module)
+    adopted = adopt_module(module)
+    model = adopted.model
     inputs = inputs.to(module.device)
     explainer = evaluate.explainer(model) if evaluate.explainer is not None else None
-    values = costs(model, inputs, explainer, learned_of(module))
+    values = costs(model, inputs, explainer, adopted.learned_explainer)
     done = job.folder.done or {}
     values["training_seconds"] = float(done.get("seconds", 0.0))
     if "memory_bytes" in done:
@@ -67,8 +69,8 @@ def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inpu
 
 def _described(module: lightning.LightningModule) -> dict[str, float]:
     """The numbers that a learned explainer tells of itself; those of scores are of the data that it was trained on."""
-    explainer = learned_of(module)
-    if not isinstance(explainer, Describes):
+    explainer = adopt_module(module).learned_explainer
+    if explainer is None or not isinstance(explainer, Describes):
         return {}
     return {f"train/explainer/{name}": float(value) for name, value in explainer.describe().items()}
 

@@ -48,7 +48,7 @@ def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Cal
         trainer = make_trainer(job, [evaluate, scored, *own, checkpoints, *callbacks], logger=journal, **arguments)
         call_between(trainer, Moments(checkpoints.before_epoch, checkpoints.between_batches))
         before = job.teacher.state_hash() if job.teacher is not None else None
-        data = job.arranged_data(module)
+        data = job.arranged_data(module).lightning
         with PeakMemory(trainer.strategy.root_device) as memory:
             fit(trainer, module, data, folder)
         if job.teacher is not None and job.teacher.state_hash() != before:

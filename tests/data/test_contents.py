@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from kdlab.configuration.experiment import read
+from kdlab.data.adopted import adopt_data
 from kdlab.data.contents import contents, in_one_line
 from kdlab.data.digits import Digits
 from kdlab.records.stage_folder import read_json
@@ -57,7 +58,7 @@ def test_equal_classes_and_none_known_are_said_shortly() -> None:
 
 
 def test_somebody_elses_data_are_named_and_not_guessed_at() -> None:
-    data = LightningDataModule()
+    data = adopt_data(LightningDataModule())
     assert contents(data) is None
     line = "own: data of LightningDataModule, of which only its own loaders know the size"
     assert in_one_line("own", data, None) == line

@@ -44,7 +44,7 @@ def test_only_a_stage_that_can_use_them_has_unlabelled_samples_in_its_batches(tm
         job = replace(job, stage=stage)
         model = context.experiment.build_model(stage)
         teacher = Teacher(context.experiment.build_model("teacher")) if unlabelled else None
-        data = job.arranged_data(module(stage, model, teacher))
+        data = job.arranged_data(module(stage, model, teacher)).lightning
         targets = torch.cat([batch["target"] for batch in data.train_dataloader()])
         assert bool((targets < 0).any()) == unlabelled
 

@@ -114,7 +114,9 @@ def test_every_kind_of_data_is_drawn_whatever_its_labels_and_the_explainer(
 
 def test_a_sample_without_label_is_not_given_the_last_class(job: Job) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
-    shown = kdlab.stages.pictures._shown(Kind((12,), True, "some"), network, None)
+    data = Kind((12,), True, "some")
+    data.setup()
+    shown = kdlab.stages.pictures._shown(data, data.class_names, network, None)
     unlabelled, labelled = shown.titles[::2], shown.titles[1::2]
     assert len(unlabelled) == len(labelled) == 3
     assert all(title.startswith("no label, said ") for title in unlabelled)
@@ -123,7 +125,9 @@ def test_a_sample_without_label_is_not_given_the_last_class(job: Job) -> None:
 
 def test_one_sample_is_shown_once(job: Job) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
-    assert len(kdlab.stages.pictures._shown(Kind((12,), True, "one sample"), network, None).inputs) == 1
+    data = Kind((12,), True, "one sample")
+    data.setup()
+    assert len(kdlab.stages.pictures._shown(data, data.class_names, network, None).inputs) == 1
 
 
 def test_features_whose_names_begin_alike_have_a_bar_each() -> None:
