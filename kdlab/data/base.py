@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kdlab.data.augment import Augmentation
+from kdlab.data.checks import checked
 from kdlab.data.description import Description
 from kdlab.data.loader import ShuffledLoader, TensorLoader
 from kdlab.data.preparation import Preparation, TableColumn
@@ -115,7 +116,8 @@ class DataModule(L.LightningDataModule, ABC):
         for split in SPLITS:
             if split not in loaded:
                 raise ValueError(f"{type(self).__name__} has no {split} split; load() returned {sorted(loaded)}")
-            tensors = self._checked(split, loaded[split])
+            name = f"{type(self).__name__}'s {split} split"
+            tensors = checked(name, loaded[split], self.feature_names)
             count = len(tensors["inputs"])
             index = torch.arange(first, first + count)
             splits[split] = {**tensors, "index": index, "view": torch.zeros(count, dtype=torch.int64)}
@@ -255,31 +257,6 @@ class DataModule(L.LightningDataModule, ABC):
             )
         kept = labelled_rows[stratified_order(target[labelled_rows], generator_at("labelled", seed))[:labelled]]
         return torch.full_like(target, -1).index_copy(0, kept, target[kept])
-
-    def _checked(self, split: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        name = f"{type(self).__name__}'s {split} split"
-        if not {"inputs", "target"} <= tensors.keys():
-            raise ValueError(f"{name} needs inputs and target, load() returned {sorted(tensors)}")
-        lengths = {key: len(tensor) for key, tensor in tensors.items()}
-        if len(set(lengths.values())) != 1 or lengths["inputs"] < 1:
-            raise ValueError(f"{name} needs tensors of one length, at least 1, got {lengths}")
-        target = tensors["target"]
-        if target.ndim != 1 or target.is_floating_point():
-            raise ValueError(
-                f"{name} has a target of shape {tuple(target.shape)} and type {target.dtype}; kdlab classifies: it"
-                " needs one class number a sample (regression and multi-label are not supported)"
-            )
-        inputs = tensors["inputs"].float()
-        self._refuse_not_finite(name, inputs)
-        return {**tensors, "inputs": inputs, "target": target.long()}
-
-    def _refuse_not_finite(self, name: str, inputs: Tensor) -> None:
-        bad = ~inputs.isfinite().flatten(1)
-        if not bad.any():
-            return
-        columns = bad.any(0).nonzero().flatten().tolist()
-        named = [self.feature_names[column] for column in columns] if self.feature_names else columns
-        raise ValueError(f"{name} has NaN or infinite values in {int(bad.any(1).sum())} samples, inputs {named[:10]}")
 
     def _describe(self, splits: dict[str, dict[str, Tensor]]) -> None:
         shapes = {split: tuple(splits[split]["inputs"].shape[1:]) for split in SPLITS}
