@@ -4,11 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as lightning
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from kdlab.configuration.experiment import read
 from kdlab.data.adopted import ForeignData
@@ -19,68 +16,19 @@ from kdlab.stages.context import Context, plan
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse
 from kdlab.stages.run import Outcome, run
-from tests.data.made_up import MadeUp
 from tests.experiments import SOFT, content, stage, written
+from tests.stages.foreign import Pairs
 
 MODEL = {"class_path": "MLP", "init_args": {"inputs": 64, "classes": 3, "hidden": [8]}}
 TREE = {"class_path": "RuleTree", "init_args": {"inputs": 64, "classes": 3}}
-PAIRS = {"class_path": "tests.stages.test_foreign.Pairs"}
-THEIRS = {"module": {"class_path": "tests.stages.test_foreign.Theirs", "init_args": {"model": MODEL}}}
+PAIRS = {"class_path": "tests.stages.foreign.Pairs"}
+THEIRS = {"module": {"class_path": "tests.stages.foreign.Theirs", "init_args": {"model": MODEL}}}
 STAGES = {
     "theirs": THEIRS,
     "student": {"teacher": "theirs", "module": stage("Distilled", MODEL, distill=SOFT)},
     "joint": {"teacher": "theirs", "module": stage("Joint", MODEL, distill=SOFT, explainer=TREE)},
 }
 pytestmark = pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
-
-
-class Pairs(lightning.LightningDataModule):
-    """Shuffled pairs in torch's own loaders."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.made_up = MadeUp(classes=3)
-        self.made_up.setup()
-
-    def loader(self, split: str, shuffle: bool = False) -> DataLoader[tuple[Tensor, ...]]:
-        tensors = self.made_up.splits[split]
-        return DataLoader(TensorDataset(tensors["inputs"], tensors["target"]), 16, shuffle=shuffle)
-
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return self.loader("train", shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return self.loader("val")
-
-    def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return self.loader("test")
-
-
-class Theirs(lightning.LightningModule):
-    """Cross-entropy of whatever has a label, from pairs as from kdlab's batches.
-
-    Args:
-        model: The network.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.model(inputs)
-        return logits
-
-    def training_step(self, batch: Any) -> Tensor:
-        inputs, target = (batch["inputs"], batch["target"]) if isinstance(batch, dict) else batch
-        return nn.functional.cross_entropy(self(inputs), target, ignore_index=-1)
-
-    def validation_step(self, batch: Any) -> None: ...
-
-    def test_step(self, batch: Any) -> None: ...
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=0.01)
 
 
 @pytest.fixture(scope="module", autouse=True)
