@@ -10,6 +10,7 @@ from torch import Tensor
 
 # Numbers with more digits behind the point than these are not counted as written in decimals.
 MOST_DECIMALS = 15
+FIRST_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,10 @@ class Preparation:
         if columns is None:
             return cls(mean, std)
         number = torch.tensor([column.level is None for column in columns])
-        decimals = _decimals(torch.cat([tensors["inputs"] for tensors in splits.values()]))
-        counted = tuple(replace(column, decimals=digits) for column, digits in zip(columns, decimals, strict=True))
+        counted = tuple(
+            replace(column, decimals=_decimals(torch.cat([tensors["inputs"][:, place] for tensors in splits.values()])))
+            for place, column in enumerate(columns)
+        )
         return cls(mean.where(number, 0.0), std.where(number, 1.0), counted)
 
     def __call__(self, values: Tensor) -> Tensor:
@@ -176,15 +179,20 @@ class Preparation:
         return self.mean.flatten()[column], self.spread.flatten()[column]
 
 
-def _decimals(values: Tensor) -> list[int | None]:
-    """Return for each column of values (rows, columns) how many digits behind the point write them all."""
-    decimals: list[int | None] = [None] * values.shape[1]
+def _decimals(values: Tensor) -> int | None:
+    """Return how many digits behind the point write all of a column's values (rows,); None if there are too many."""
+    first = values[:FIRST_ROWS].double()
     for digits in range(MOST_DECIMALS + 1):
-        scaled = (values.double() * 10**digits).round()
-        # The quotient is the very number that is read from so many decimals.
-        exact = ((scaled / 10**digits == values.double()) & (scaled.abs() < 2**53)).all(dim=0).tolist()
-        decimals = [digits if before is None and now else before for before, now in zip(decimals, exact, strict=True)]
-    return decimals
+        # Most columns are told by their first rows: where those have more digits, the others are not looked at.
+        if _are_written(first, digits) and _are_written(values.double(), digits):
+            return digits
+    return None
+
+
+def _are_written(values: Tensor, digits: int) -> bool:
+    scaled = (values * 10**digits).round()
+    # The quotient is the very number that is read from so many decimals.
+    return bool(((scaled / 10**digits == values) & (scaled.abs() < 2**53)).all())
 
 
 def _at(number: int, decimals: int) -> Decimal:

@@ -1,7 +1,7 @@
 """The columns of a table as numbers and levels, and how each becomes inputs once the training rows are known."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import pyarrow as pa
@@ -43,6 +43,10 @@ class NumberColumn:
         _, keys = torch.unique(self.values.nan_to_num(0.0), return_inverse=True)
         return torch.where(missing, -1, keys)
 
+    def at(self, rows: Tensor) -> "NumberColumn":
+        """Return the column of these rows alone."""
+        return replace(self, values=self.values[rows])
+
     def encoded(self, train: Tensor, most: int) -> Encoded:
         """Return the values, missing ones as the training rows' median, and an input that says which were.
 
@@ -78,6 +82,10 @@ class LevelColumn:
     def keys(self) -> Tensor:
         """A number from 0 for each row, the same where levels are the same; -1 where missing."""
         return self.codes
+
+    def at(self, rows: Tensor) -> "LevelColumn":
+        """Return the column of these rows alone."""
+        return replace(self, codes=self.codes[rows])
 
     def encoded(self, train: Tensor, most: int) -> Encoded:
         """Return an input for each level that training rows have, 1 where a row has it and else 0.

@@ -12,13 +12,18 @@ FEWEST_ROWS = 20
 NAMED_IDENTITY = re.compile(r"(^|[^a-z])(id|ids|uuid|guid)$|^index$|^column \d+$|[a-z]I[dD]$", re.IGNORECASE)
 #: A value that tells the target must stand in so many rows on average to be no chance.
 OFTEN = 10
+#: Most columns are told not to be suspect by so many rows.
+FIRST_ROWS = 1000
 
 
 def identity(column: Column) -> str | None:
     """Return what makes a column look like an identity; None where nothing does."""
-    keys = column.keys[column.keys >= 0]
+    if isinstance(column, NumberColumn) and (column.days or not _whole(column)):
+        return None
+    keys = column.keys
+    keys = keys[keys >= 0]
     different, rows = len(torch.unique(keys)), len(keys)
-    if rows < FEWEST_ROWS or (isinstance(column, NumberColumn) and (column.days or not _whole(column))):
+    if rows < FEWEST_ROWS:
         return None
     kind = "whole numbers" if isinstance(column, NumberColumn) else "texts"
     if different == rows:
@@ -32,9 +37,10 @@ def identity(column: Column) -> str | None:
 
 def constant(column: Column, train: Tensor) -> str | None:
     """Return what the training rows say of a column if they all say the same; None where they do not."""
-    keys = column.keys[train]
-    if bool((keys != keys[0]).any()):
+    # Most columns are told by their first rows.
+    if any(len(torch.unique(column.at(rows).keys)) > 1 for rows in (train[:FIRST_ROWS], train)):
         return None
+    keys = column.at(train[:1]).keys
     if int(keys[0]) < 0:
         return "nothing"
     return repr(column.levels[int(keys[0])][:40] if isinstance(column, LevelColumn) else float(column.values[train[0]]))
@@ -45,12 +51,12 @@ def leak(column: Column, target: Tensor) -> str | None:
 
     A missing cell is a value, too.
     """
-    keys = column.keys + 1
-    different = len(torch.unique(keys))
+    for rows in (torch.arange(len(target))[:FIRST_ROWS], torch.arange(len(target))):
+        keys = column.at(rows).keys + 1
+        different = len(torch.unique(keys))
+        if len(torch.unique(keys * (int(target.max()) + 1) + target[rows])) > different:
+            return None
     if different < 2 or len(keys) < OFTEN * different:
-        return None
-    pairs = len(torch.unique(keys * (int(target.max()) + 1) + target))
-    if pairs > different:
         return None
     return f"each of its {different} values goes with one class"
 
