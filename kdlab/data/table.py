@@ -118,6 +118,9 @@ class Table(DataModule):
         self.remarks += [remark for part in encoded for remark in part.remarks]
         columns = [column for part in encoded for column in part.columns]
         self.feature_names = [column.feature_name for column in columns]
+        twice = sorted({name for name in self.feature_names if self.feature_names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{paths[0]}: two inputs would be called {twice[0]!r}; rename a column")
         tensors = {"inputs": torch.cat([part.values for part in encoded], dim=1), "target": target, **groups}
         return self.standardised({split: take(tensors, chosen) for split, chosen in rows.items()}, columns)
 

@@ -314,6 +314,18 @@ def test_a_target_leaked_as_a_column_is_said(tmp_path: Path, copy: str) -> None:
     ]
 
 
+def test_two_inputs_of_one_name_are_refused(tmp_path: Path) -> None:
+    rows = [[row / 7, "bc"[row % 2], "ab"[row // 2 % 2]] for row in range(30)]
+    path = write_csv(tmp_path / "t.csv", [["a=b", "a", "kind"], *rows])
+    with pytest.raises(ValueError, match="two inputs would be called 'a=b'; rename a column"):
+        table(path)
+
+
+def test_a_text_of_a_hundred_thousand_characters_and_one_of_signs_beyond_letters_are_levels(tmp_path: Path) -> None:
+    data = table(written(tmp_path, lines_of(["x" * 200_000, "😀", ""] * 10)))
+    assert data.feature_names == ["x=" + "x" * 200_000, "x=😀", "x=missing"]
+
+
 def test_limit_keeps_a_stratified_part_of_each_split(tmp_path: Path) -> None:
     rows = [[row / 7, "aab"[row % 3]] for row in range(300)]
     path = write_csv(tmp_path / "t.csv", [["x", "kind"], *rows])

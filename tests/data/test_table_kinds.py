@@ -66,6 +66,19 @@ def test_a_cell_that_is_no_date_is_named(tmp_path: Path) -> None:
         dated(tmp_path, ["01.03.2020", "31.03.2020", "29.02.2020", "1.3.2021"] * 6 + ["soon"]).setup()
 
 
+@pytest.mark.parametrize(
+    ("dates", "message"),
+    [
+        (["2020/01/02", "02.01.2020"], "holds dates that begin with the year and others that end with it"),
+        (["31.02.2020", "01.01.2020"], r"holds dates, but one that no calendar has \(.*2020-02-31.*\); correct it"),
+    ],
+)
+def test_dates_that_do_not_fit_together_are_refused(tmp_path: Path, dates: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        dated(tmp_path, dates * 12).setup()
+    assert "\n" not in str(raised.value)
+
+
 def test_a_missing_date_is_the_training_median(tmp_path: Path) -> None:
     data = dated(tmp_path, ["2020-03-01", "NA", "", "2021-03-01"] * 6)
     assert days(data)["train"] == [0.0, 0.0]

@@ -201,7 +201,7 @@ def _numbers_of_texts(cells: Cells, name: str, texts: pa.ChunkedArray) -> Number
         count = int(pc.sum(fitting).as_py() or 0)
         if present and count == present:
             days = days_of_texts(texts, name, cells.form.day_first) if kind == "dates" else numbers
-            return None if days is None else NumberColumn(name, _tensor(days), kind == "dates")
+            return NumberColumn(name, _tensor(days), kind == "dates")
         if count > present / 2:
             odd = pc.index(pc.or_kleene(fitting, pc.is_null(texts)), False).as_py()
             cell = texts[odd].as_py()[:40]

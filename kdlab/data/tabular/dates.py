@@ -21,8 +21,8 @@ def are_dates(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.fill_null(matches, False)
 
 
-def days_of_texts(texts: pa.ChunkedArray, name: str, day_first: bool | None) -> pa.ChunkedArray | None:
-    """Return the days since 1970 of texts that all look like dates; None where one is no day of the calendar.
+def days_of_texts(texts: pa.ChunkedArray, name: str, day_first: bool | None) -> pa.ChunkedArray:
+    """Return the days since 1970 of texts that all look like dates.
 
     Args:
         texts: Null where missing.
@@ -30,9 +30,16 @@ def days_of_texts(texts: pa.ChunkedArray, name: str, day_first: bool | None) -> 
         day_first: Whether 3/4/2020 is in April; None: told by a number above 12.
 
     Raises:
-        ValueError: If day and month can be told apart nowhere.
+        ValueError: If day and month can be told apart nowhere, some begin with the year and others end with it, or one
+            is no day of the calendar.
     """
-    first_year = bool(pc.all(pc.match_substring_regex(texts, YEAR_FIRST)).as_py())
+    begins = pc.match_substring_regex(texts, YEAR_FIRST)
+    first_year = bool(pc.all(begins).as_py())
+    if not first_year and bool(pc.any(begins).as_py()):
+        raise ValueError(
+            f"column {name!r} holds dates that begin with the year and others that end with it; write all one way, or"
+            " name the column in categorical or ignore"
+        )
     parts = pc.extract_regex(texts, YEAR_FIRST if first_year else YEAR_LAST)
     year, first, second = (pc.struct_field(parts, part) for part in ("year", "first", "second_part"))
     if first_year:
@@ -44,13 +51,14 @@ def days_of_texts(texts: pa.ChunkedArray, name: str, day_first: bool | None) -> 
     padded = (pc.utf8_lpad(part, width, "0") for part, width in ((year, 4), (month, 2), (day, 2)))
     try:
         days = pc.cast(pc.cast(pc.binary_join_element_wise(*padded, "-"), pa.date32()), pa.int32())
-    except pa.ArrowInvalid:
-        return None
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"column {name!r} holds dates, but one that no calendar has ({error}); correct it, or name the column in"
+            " categorical or ignore"
+        ) from error
     hour, minute, seconds = (_whole(pc.struct_field(parts, part)) for part in ("hour", "minute", "second"))
     time = pc.add(pc.add(pc.multiply(hour, 3600), pc.multiply(minute, 60)), seconds)
-    whole = pc.add(pc.cast(days, pa.float64()), pc.divide(pc.cast(time, pa.float64()), float(DAY)))
-    # Where some begin with the year and others end with it, those of one kind have no parts.
-    return whole if whole.null_count == texts.null_count else None
+    return pc.add(pc.cast(days, pa.float64()), pc.divide(pc.cast(time, pa.float64()), float(DAY)))
 
 
 def _day_is_first(texts: pa.ChunkedArray, name: str, first: pa.ChunkedArray, second: pa.ChunkedArray) -> bool:

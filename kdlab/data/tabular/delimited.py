@@ -62,6 +62,8 @@ class DelimitedFile:
             pa.input_stream(str(self.path)) as stream,
             io.TextIOWrapper(stream, encoding=self.encoding, newline="") as text,
         ):
+            # Python's own limit is below the length of a text of forty pages.
+            csv.field_size_limit(BLOCK)
             reader = csv.reader(text, delimiter=self.delimiter, strict=strict)
             line = 1
             try:
