@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from kdlab.commands.look import block, proof
 from kdlab.data.table import Table
@@ -49,8 +50,7 @@ def look_at_table(paths: Sequence[Path], target: str | None, written: Callable[[
     yield f"# target {target!r}, {len(names)} classes: {', '.join(counts[:12])}{' …' if len(counts) > 12 else ''}"
     splits = [name for name in columns if name != target and len(paths) == 1 and _says_splits(name, columns[name])]
     inputs = {name: column for name, column in columns.items() if name not in (target, *splits)}
-    leaks = {name: reason for name, column in inputs.items() if (reason := leak(column, numbers)) is not None}
-    leaks = {name: reason for name, reason in leaks.items() if constant(inputs[name], torch.arange(cells.rows)) is None}
+    leaks = _leaks(inputs, numbers)
     yield from _comment(_kinds(inputs))
     yield from _comment(_oddities(cells, columns, inputs))
     yield from _comment(
@@ -108,6 +108,17 @@ def _is_class(column: Column) -> bool:
     keys = column.keys
     whole = isinstance(column, LevelColumn) or bool(torch.equal(column.values, column.values.round()))
     return bool((keys >= 0).all()) and whole and 2 <= len(torch.unique(keys)) <= MOST_CLASSES
+
+
+def _leaks(inputs: dict[str, Column], target: Tensor) -> dict[str, str]:
+    """Why columns may be the target itself; one that is constant is left out anyway."""
+    reasons = {name: leak(column, target) for name, column in inputs.items()}
+    everywhere = torch.arange(len(target))
+    return {
+        name: reason
+        for name, reason in reasons.items()
+        if reason is not None and constant(inputs[name], everywhere) is None
+    }
 
 
 def _says_splits(name: str, column: Column) -> bool:
