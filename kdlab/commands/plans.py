@@ -1,14 +1,13 @@
 """What would be done about each stage, why, and for about how long; read from the stage folders."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdlab.records.stage_records import Done, StageRecord
+
 if TYPE_CHECKING:
     from kdlab.stages.graph import StageNode
-
-Record = dict[str, Any]
 
 
 def lines(
@@ -22,10 +21,10 @@ def lines(
         experiment: its name.
         stages: the folder of all stage folders.
     """
-    trained_before = [record for record in _records(stages) if record["experiment"] == experiment]
+    trained_before = [record for record in _records(stages) if record.experiment == experiment]
     width = max((len(node.stage) for node in nodes), default=0)
     for node in nodes:
-        same = [record for record in trained_before if record["stage"] == node.stage]
+        same = [record for record in trained_before if record.stage == node.stage]
         said = _said(node, same, parameters[node.stage])
         yield f"{node.stage:{width}}  seed {node.seed:<4} {node.folder.fingerprint}  {said}"
 
@@ -38,19 +37,20 @@ def remark_on_data(name: str) -> str:
     )
 
 
-def _said(node: "StageNode", same: list[Record], parameters: Mapping[str, Any]) -> str:
+def _said(node: "StageNode", same: list[StageRecord], parameters: Mapping[str, Any]) -> str:
     if node.trained:
         return "reused" if node.tested else "reused, tested again: its evaluation changed or never ended"
     if node.folder.fault is not None:
         return f"trained again: {node.folder.fault}"
-    seconds = [record["seconds"] for record in same if record["seconds"] is not None]
+    folders = node.folder.path.parent
+    seconds = [done.seconds for record in same if (done := Done.read(folders / record.fingerprint)) is not None]
     about = f", about {_duration(seconds[-1])}" if seconds else ""
     if any(node.folder.path.glob("resume.ckpt")):
         return f"goes on where it stopped{about}"
-    before = [record for record in same if record["seed"] == node.seed]
+    before = [record for record in same if record.seed == node.seed]
     if not before:
         return f"trained: {'this seed is new' if same else 'new'}{about}"
-    return f"trained: {_difference(before[-1]['parameters'], parameters)}{about}"
+    return f"trained: {_difference(before[-1].parameters, parameters)}{about}"
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -66,23 +66,10 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return ", ".join(changed[:4]) + (f" and {len(changed) - 4} more" if len(changed) > 4 else "")
 
 
-def _records(stages: Path) -> Iterator[Record]:
+def _records(stages: Path) -> list[StageRecord]:
     """What is known of each stage folder, oldest first; one that is damaged is none."""
-    records = []
-    for path in stages.glob("*/stage.json"):
-        record = _json(path)
-        if record is not None and {"experiment", "stage", "seed", "parameters"} <= set(record):
-            done = _json(path.parent / "done.json") or {}
-            records.append({"created": 0, **record, "seconds": done.get("seconds")})
-    yield from sorted(records, key=lambda record: record["created"])
-
-
-def _json(path: Path) -> Record | None:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
+    records = [StageRecord.read(path.parent) for path in stages.glob("*/stage.json")]
+    return sorted((record for record in records if record is not None), key=lambda record: record.created)
 
 
 def _duration(seconds: float) -> str:

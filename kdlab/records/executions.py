@@ -12,9 +12,9 @@ from enum import StrEnum
 from pathlib import Path
 from time import strftime, time_ns
 
-from kdlab.records.files import make_folder, remove_abandoned
+from kdlab.records.files import Record, make_folder, read_json, remove_abandoned, write_json
 from kdlab.records.lease import Lease, alive_elsewhere
-from kdlab.records.stage_folder import Record, StageFolder, read_json, write_json
+from kdlab.records.stage_folder import StageFolder
 
 #: An execution of another machine is gone when its stages were silent for these seconds.
 FOREIGN_SILENCE = 86_400.0
@@ -91,8 +91,9 @@ class Execution:
         """Return the test metrics of a run under this execution's evaluation, empty if it has none or is not whole."""
         if use.folder.fault is not None:
             return {}
-        record = use.folder.test_results(use.evaluation) or {}
-        return {key: float(value) for key, value in record.get("metrics", {}).items() if value is not None}
+        result = use.folder.test_result(use.evaluation)
+        metrics = {} if result is None else result.metrics
+        return {key: float(value) for key, value in metrics.items() if value is not None}
 
     def begin(self, mlruns: Path) -> Lease:
         """Say that it runs, for as long as this process lives or until ``end``, to which the lease is given."""

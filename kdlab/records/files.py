@@ -7,14 +7,18 @@ that a later command can tell what a killed process left from what a living one 
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+#: Values are whatever JSON holds, so files that have no type of their own are dictionaries to Any.
+Record = dict[str, Any]
 #: Files below this size are read each time that their digest is asked for; of larger ones it is remembered.
 SMALL = 2**20
 SCRATCH = re.compile(r"\..+\.[0-9a-f]{8}")
@@ -129,3 +133,18 @@ def _remembered(path: Path, inode: int, size: int, time: int) -> str:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Record | None:
+    """Return the file's dictionary, None if it is missing, damaged, or holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the whole file or nothing: a reader never sees half of it, also after a power cut."""
+    with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, default=str)

@@ -1,18 +1,16 @@
 """The folder of one stage and seed: the truth about it. MLflow and the report are views of it."""
 
 import json
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from filelock import FileLock
 
-from kdlab.records.files import digest, make_folder, replacing, to_disk
-
-# Values are whatever JSON holds, so records of these files are dictionaries to Any.
-Record = dict[str, Any]
+from kdlab.records.files import Record, digest, make_folder, read_json, to_disk, write_json
+from kdlab.records.stage_records import Done, StageRecord, TestResult
 
 #: What a finished stage is made of, besides ``done.json``, which holds the size and the digest of each; weights always.
 PARTS = ("model.safetensors", "metrics.jsonl", "committed.json", "stage.json")
@@ -45,27 +43,28 @@ class StageFolder:
         return self.path / "model.safetensors"
 
     @property
-    def record(self) -> Record:
-        """``stage.json``: experiment, stage, seed, fingerprint, config, parameters, teacher, kind, created (ms)."""
-        return read_json(self.path / "stage.json") or {}
+    def record(self) -> StageRecord | None:
+        """What it is; None before its training begins, or where ``stage.json`` is damaged."""
+        return StageRecord.read(self.path)
 
     @property
-    def done(self) -> Record | None:
-        """``done.json``, None while the stage is not finished: epoch, monitor, best, steps, seconds, versions.
+    def done(self) -> Done | None:
+        """How its training ended; None while it is not finished.
 
         The folder is proved each time: one that does not hold what ``finish`` found there is not finished.
         """
-        return None if self.fault is not None else read_json(self.path / "done.json")
+        return None if self.fault is not None else Done.read(self.path)
 
     @property
     def fault(self) -> str | None:
         """Why a folder that says that it is finished is not whole; None if it is, or does not say so."""
         if not (self.path / "done.json").exists():
             return None
-        files = (read_json(self.path / "done.json") or {}).get("files")
-        if not isinstance(files, dict) or not files:
+        done = Done.read(self.path)
+        if done is None or not done.files:
             return "done.json is damaged or of an older kdlab"
-        return next((fault for name in files if (fault := self._fault_of(name, files[name])) is not None), None)
+        faults = (self._fault_of(name, told) for name, told in done.files.items())
+        return next((fault for fault in faults if fault is not None), None)
 
     def _fault_of(self, name: str, told: Record) -> str | None:
         path = self.path / name
@@ -79,7 +78,7 @@ class StageFolder:
         except (KeyError, TypeError):
             return "done.json is damaged"
 
-    def finish(self, outcome: Mapping[str, Any]) -> None:
+    def finish(self, done: Done) -> None:
         """Write ``done.json``, last of all: from here on the stage is finished.
 
         Raises:
@@ -87,7 +86,7 @@ class StageFolder:
         """
         made = [name for name in PARTS if name == self.weights.name or (self.path / name).exists()]
         files = {name: {"size": (self.path / name).stat().st_size, "sha256": digest(self.path / name)} for name in made}
-        write_json(self.path / "done.json", {**outcome, "files": files})
+        replace(done, files=files).write(self.path)
         self.tidy()
 
     def tidy(self) -> None:
@@ -115,18 +114,18 @@ class StageFolder:
             return []
         return [json.loads(line) for line in lines if line.strip()]
 
-    def test_results(self, evaluation: str) -> Record | None:
-        """The test metrics under an evaluation's hash, or None if it was not tested so."""
-        return read_json(self.path / f"test-{evaluation}.json")
+    def test_result(self, evaluation: str) -> TestResult | None:
+        """What the test under an evaluation's hash gave, or None if it was not tested so."""
+        return TestResult.read(self.path, evaluation)
 
     def shown(self, evaluation: str) -> Record | None:
         """What could not be drawn, by picture, with the reason; None while the pictures have not been made."""
         return read_json(self.path / f"shown-{evaluation}.json")
 
-    def tests(self) -> dict[str, Record]:
-        """Return the evaluations by their hash: metrics, time (ms) and chosen epoch of each."""
-        records = {path.stem.removeprefix("test-"): read_json(path) for path in sorted(self.path.glob("test-*.json"))}
-        return {name: record for name, record in records.items() if record is not None}
+    def tests(self) -> dict[str, TestResult]:
+        """Return what the tests gave, by the evaluation's hash."""
+        names = [path.stem.removeprefix("test-") for path in sorted(self.path.glob("test-*.json"))]
+        return {name: result for name in names if (result := self.test_result(name)) is not None}
 
     def figures(self) -> list[Path]:
         """Return the pictures by name."""
@@ -178,18 +177,3 @@ class StageFolder:
         for path in sorted(self.path.rglob("*"), reverse=True):
             if path.name not in keep:
                 path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> Record | None:
-    """Return the file's dictionary, None if it is missing, damaged, or holds something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the whole file or nothing: a reader never sees half of it, also after a power cut."""
-    with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, default=str)

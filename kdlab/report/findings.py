@@ -165,7 +165,8 @@ def _gaps(summary: Summary) -> Iterator[str]:
 
 def _unknown_data(summary: Summary) -> Iterator[str]:
     """Say where a stage that is reused may have been trained on other data."""
-    names = {str(name) for stage in summary.stages if (name := stage.record.get("unknown_data")) is not None}
+    records = [stage.record for stage in summary.stages]
+    names = {record.unknown_data for record in records if record is not None and record.unknown_data is not None}
     if names:
         yield (
             f"The data ({', '.join(sorted(names))}) are known by their settings alone: a finished stage does not "

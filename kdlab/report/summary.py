@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kdlab.records.executions import Execution, StageUse
-from kdlab.records.stage_folder import Record
+from kdlab.records.stage_records import StageRecord
 from kdlab.report.columns import ACCURACY, COLUMNS, Column
 from kdlab.report.statistics import Difference, Estimate, compare, corrected, estimate
 from kdlab.report.winners import winners
@@ -34,8 +34,8 @@ class Stage:
         return len({seed for values in self.values.values() for seed in values})
 
     @property
-    def record(self) -> Record:
-        """``stage.json`` of the first seed."""
+    def record(self) -> StageRecord | None:
+        """What the folder of the first seed says that it is."""
         return self.uses[0].folder.record
 
     def estimate(self, key: str) -> Estimate:
@@ -100,8 +100,8 @@ def summarise(execution: Execution) -> Summary:
 
 def teachers_of(uses: Iterable[StageUse]) -> set[str]:
     """Fingerprints of the stages that teach these, one or several each."""
-    named = [use.folder.record.get("teacher") or [] for use in uses]
-    return {teacher for taught_by in named for teacher in ([taught_by] if isinstance(taught_by, str) else taught_by)}
+    records = [use.folder.record for use in uses]
+    return {teacher for record in records if record is not None for teacher in record.teachers}
 
 
 def _stage(execution: Execution, name: str, teachers: set[str]) -> Stage:
@@ -112,11 +112,15 @@ def _stage(execution: Execution, name: str, teachers: set[str]) -> Stage:
             values.setdefault(key, {})[use.seed] = value
     record = uses[0].folder.record
     teaches = any(use.folder.path.name in teachers for use in uses)
-    return Stage(name, str(record.get("kind", "")), uses, values, teaches)
+    return Stage(name, "" if record is None else record.kind, uses, values, teaches)
 
 
 def _baseline(stages: list[Stage]) -> Stage | None:
     """Return the stage called baseline, or else the first that learns alone and teaches nobody."""
     named = [stage for stage in stages if stage.name == "baseline"]
-    alone = [s for s in stages if s.record.get("teacher") is None and s.record.get("start") is None and not s.teaches]
-    return next(iter([*named, *alone]), None)
+    return next((stage for stage in (*named, *stages) if stage.name == "baseline" or _learns_alone(stage)), None)
+
+
+def _learns_alone(stage: Stage) -> bool:
+    record = stage.record
+    return record is not None and not record.teachers and record.start is None and not stage.teaches

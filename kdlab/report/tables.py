@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from kdlab.records.executions import Execution
-from kdlab.records.stage_folder import read_json
+from kdlab.records.files import read_json
 from kdlab.report.columns import ACCURACY, MISSING, Column
 from kdlab.report.findings import p_value, verdict
 from kdlab.report.statistics import estimate
-from kdlab.report.summary import MAJORITY, Stage, Summary
+from kdlab.report.summary import MAJORITY, Summary
 
 # Costs as logged, how they are headed, and how they are written.
 COSTS = {
@@ -80,18 +80,12 @@ def costs(summary: Summary) -> tuple[list[str], list[list[str]]]:
     rows = []
     for stage in summary.stages:
         cells = [column.estimate(stage.estimate(key)) for key, column in columns.items()]
-        done = [_done(stage, key) for key in ("seconds", "steps", "epoch")]
-        epochs = sorted({int(epoch) for epoch in done[2]})
+        done = [record for use in stage.uses if (record := use.folder.done) is not None]
+        epochs = sorted({record.epoch for record in done})
         chosen = f"{epochs[0]}–{epochs[-1]}" if len(epochs) > 1 else "".join(map(str, epochs)) or MISSING
-        rows.append(
-            [stage.name, *cells, SECONDS.estimate(estimate(done[0])), WHOLE.estimate(estimate(done[1])), chosen]
-        )
+        seconds, steps = (estimate([record.seconds for record in done]), estimate([record.steps for record in done]))
+        rows.append([stage.name, *cells, SECONDS.estimate(seconds), WHOLE.estimate(steps), chosen])
     return head, rows
-
-
-def _done(stage: Stage, key: str) -> list[float]:
-    records = [use.folder.done for use in stage.uses]
-    return [float(record[key]) for record in records if record is not None and record.get(key) is not None]
 
 
 def settings(summary: Summary) -> tuple[list[str], list[list[str]]]:
@@ -99,7 +93,7 @@ def settings(summary: Summary) -> tuple[list[str], list[list[str]]]:
     parameters = {
         stage.name: {
             key.removeprefix(f"{stage.name}."): _shown(value)
-            for key, value in stage.record.get("parameters", {}).items()
+            for key, value in ({} if stage.record is None else stage.record.parameters).items()
         }
         for stage in summary.stages
     }

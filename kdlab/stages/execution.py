@@ -11,7 +11,7 @@ from lightning.pytorch import Callback
 from kdlab.errors import GivenUp, Interrupted
 from kdlab.interruption import terminable
 from kdlab.records.executions import Execution, StageUse, Status, new_id
-from kdlab.records.stage_folder import read_json, write_json
+from kdlab.records.stage_records import StageRecord
 from kdlab.stages.context import Context
 from kdlab.stages.graph import StageNode
 from kdlab.stages.job import Job
@@ -179,23 +179,20 @@ def evaluate_node(context: Context, node: StageNode, testing: bool = True) -> No
 
 def describe(job: Job, node: StageNode, content_known: bool) -> None:
     """Write ``stage.json``: what this folder is."""
-    path = job.folder.path / "stage.json"
-    earlier = read_json(path) or {}
+    earlier = job.folder.record
     stage = job.experiment.stages[job.stage]
     teachers = [teacher.fingerprint for teacher in node.teachers]
-    record = {
-        "experiment": job.experiment.name,
-        "stage": job.stage,
-        "seed": job.seed,
-        "fingerprint": job.folder.fingerprint,
-        "config": job.experiment.resolved["stages"][job.stage],
-        "parameters": job.experiment.parameters(job.stage),
-        "teacher": teachers[0] if len(teachers) == 1 else teachers or None,
-        "start": None if node.start is None else node.start.fingerprint,
-        # Data whose content nobody can tell, by the name of their class; the report says so.
-        "unknown_data": None if content_known else type(job.data.lightning).__name__,
-        "kind": str(stage.module["class_path"]).rpartition(".")[2],
-        # A stage that goes on is the stage that began: MLflow knows its run by this.
-        "created": earlier.get("created", time_ns() // 10**6),
-    }
-    write_json(path, record)
+    record = StageRecord(
+        experiment=job.experiment.name,
+        stage=job.stage,
+        seed=job.seed,
+        fingerprint=job.folder.fingerprint,
+        config=job.experiment.resolved["stages"][job.stage],
+        parameters=job.experiment.parameters(job.stage),
+        teacher=teachers[0] if len(teachers) == 1 else teachers or None,
+        start=None if node.start is None else node.start.fingerprint,
+        unknown_data=None if content_known else type(job.data.lightning).__name__,
+        kind=str(stage.module["class_path"]).rpartition(".")[2],
+        created=time_ns() // 10**6 if earlier is None else earlier.created,
+    )
+    record.write(job.folder.path)

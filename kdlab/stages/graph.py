@@ -53,7 +53,7 @@ class StageNode:
     def tested(self) -> bool:
         """Whether it was tested in this way, and its pictures were made."""
         folder = self.folder
-        return folder.test_results(self.evaluation) is not None and folder.shown(self.evaluation) is not None
+        return folder.test_result(self.evaluation) is not None and folder.shown(self.evaluation) is not None
 
 
 class Graph:

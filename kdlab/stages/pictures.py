@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from kdlab.data.adopted import Data
 from kdlab.explainers.base import Attribution, Draws, Tells, Writes
 from kdlab.modules.adopted import adopt_module
-from kdlab.records.files import replacing
-from kdlab.records.stage_folder import write_json
+from kdlab.records.files import replacing, write_json
 from kdlab.signals.outputs import logits_of
 from kdlab.stages.figures import SAMPLES, attribution_panel, map_panel
 from kdlab.stages.job import Job

@@ -68,10 +68,10 @@ def remark_on_evaluation(trained: Sequence[StageNode]) -> str | None:
     """A line where scoring took more than a quarter of the training's time; None where it did not."""
     seconds: dict[str, tuple[float, float]] = {}
     for node in trained:
-        done = node.folder.done or {}
-        scored, whole = seconds.get(node.stage, (0.0, 0.0))
-        scored, whole = scored + float(done.get("evaluation_seconds", 0.0)), whole + float(done.get("seconds", 0.0))
-        seconds[node.stage] = (scored, whole)
+        done = node.folder.done
+        if done is not None:
+            scored, whole = seconds.get(node.stage, (0.0, 0.0))
+            seconds[node.stage] = (scored + done.evaluation_seconds, whole + done.seconds)
     shares = {stage: scored / whole for stage, (scored, whole) in seconds.items() if whole > WORTH_SAVING}
     costly = [f"{stage} {share:.0%}" for stage, share in shares.items() if share > EVALUATION_SHARE]
     if not costly:

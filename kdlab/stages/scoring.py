@@ -10,11 +10,12 @@ from torch import Tensor
 
 from kdlab.callbacks.evaluate import Evaluate
 from kdlab.data.batches import as_batch
+from kdlab.errors import StageError
 from kdlab.explainers.base import Describes
 from kdlab.modules.adopted import adopt_module
 from kdlab.randomness import address, forked
 from kdlab.records.files import replacing
-from kdlab.records.stage_folder import write_json
+from kdlab.records.stage_records import Done, TestResult
 from kdlab.stages.costs import costs
 from kdlab.stages.job import Job, trained_module, user_errors
 from kdlab.stages.pictures import draw
@@ -29,7 +30,7 @@ def test(job: Job, evaluation: str) -> None:
     with forked(address(job.seed, "testing")):
         module = trained_module(job)
         evaluate = job.evaluate(module)
-        if job.folder.test_results(evaluation) is None:
+        if job.folder.test_result(evaluation) is None:
             _score(job, module, evaluate, evaluation)
     # Drawn behind a kill they are what they would have been: their randomness does not follow on the test's.
     with forked(address(job.seed, "pictures")):
@@ -46,11 +47,7 @@ def _score(job: Job, module: lightning.LightningModule, evaluate: Evaluate, eval
         sample = as_batch(next(iter(job.arranged_data(module).lightning.test_dataloader())))
         metrics = dict(metrics) | _costs(job, module, evaluate, sample["inputs"][:64]) | _described(module)
     _write_scores(job, evaluate, evaluation)
-    done = folder.done or {}
-    write_json(
-        folder.path / f"test-{evaluation}.json",
-        {"metrics": metrics, "time": time_ns() // 10**6, "epoch": done.get("epoch", -1)},
-    )
+    TestResult(metrics, time_ns() // 10**6, _done(job).epoch).write(folder.path, evaluation)
 
 
 def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inputs: Tensor) -> dict[str, float]:
@@ -59,12 +56,19 @@ def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inpu
     inputs = inputs.to(module.device)
     explainer = evaluate.explainer(model) if evaluate.explainer is not None else None
     values = costs(model, inputs, explainer, adopted.learned_explainer)
-    done = job.folder.done or {}
-    values["training_seconds"] = float(done.get("seconds", 0.0))
-    if "memory_bytes" in done:
+    done = _done(job)
+    values["training_seconds"] = done.seconds
+    if done.memory_bytes is not None:
         # What the training held at most beside what its process held before, validation included.
-        values["training_memory_bytes"] = float(done["memory_bytes"])
+        values["training_memory_bytes"] = float(done.memory_bytes)
     return {f"cost/{name}": value for name, value in values.items()}
+
+
+def _done(job: Job) -> Done:
+    done = job.folder.done
+    if done is None:
+        raise StageError(f"stage {job.stage!r} is not finished, and only what is finished is tested: {job.folder.path}")
+    return done
 
 
 def _described(module: lightning.LightningModule) -> dict[str, float]:

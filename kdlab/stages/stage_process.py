@@ -18,7 +18,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from kdlab.errors import ConfigurationError, Interrupted, StageError
-from kdlab.records.stage_folder import write_json
+from kdlab.records.files import write_json
 from kdlab.stages.options import Options
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from kdlab.callbacks.evaluate import Evaluate
 from kdlab.errors import DivergedError, Interrupted, StageError
 from kdlab.randomness import address, forked
 from kdlab.records.stage_folder import StageFolder
+from kdlab.records.stage_records import Done
 from kdlab.records.weights import WholeCheckpoints, save_weights
 from kdlab.stages.checkpoints import Checkpoints
 from kdlab.stages.costs import PeakMemory
@@ -42,8 +43,7 @@ def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Cal
         arguments = job.experiment.trainer_arguments(job.stage)
         if arguments.get("max_epochs") == 0:
             save_weights(folder.weights, exported(module), job.class_names)
-            untrained = {"epoch": -1, "steps": 0, "seconds": 0.0, "monitor": None, "best": None}
-            folder.finish(untrained)
+            folder.finish(Done(-1, None, None, 0, 0, 0.0, 0.0, versions()))
             return
         trainer = make_trainer(job, [evaluate, scored, *own, checkpoints, *callbacks], logger=journal, **arguments)
         call_between(trainer, Moments(checkpoints.before_epoch, checkpoints.between_batches))
@@ -117,20 +117,24 @@ def finish(
     """Write what outlives the training, in an order in which a kill at any moment leaves a resumable folder."""
     save_weights(folder.weights, checkpoints.best_weights(), class_names)
     folder.commit(journal.size())
-    done = {
-        "epoch": checkpoints.best_epoch,
-        "monitor": checkpoints.monitor,
-        "best": checkpoints.best_score,
-        "steps": trainer.global_step,
-        "epochs": trainer.current_epoch,
-        "seconds": checkpoints.trained_seconds,
-        "evaluation_seconds": evaluate.seconds,
-        "versions": {"torch": torch.__version__, "lightning": version("lightning")},
-    }
-    if memory.bytes is not None:
+    done = Done(
+        epoch=checkpoints.best_epoch,
+        monitor=checkpoints.monitor,
+        best=checkpoints.best_score,
+        steps=trainer.global_step,
+        epochs=trainer.current_epoch,
+        seconds=checkpoints.trained_seconds,
+        evaluation_seconds=evaluate.seconds,
+        versions=versions(),
         # Of this process, since the stage was begun or last resumed: epochs are alike.
-        done["memory_bytes"] = memory.bytes
+        memory_bytes=memory.bytes,
+    )
     folder.finish(done)
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that train."""
+    return {"torch": str(torch.__version__), "lightning": version("lightning")}
 
 
 def make_trainer(job: Job, callbacks: list[lightning.Callback], **arguments: Any) -> lightning.Trainer:  # noqa: ANN401

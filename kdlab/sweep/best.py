@@ -8,8 +8,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 
 from kdlab.configuration.experiment import Experiment
-from kdlab.records.files import replacing
-from kdlab.records.stage_folder import write_json
+from kdlab.records.files import replacing, write_json
 from kdlab.stages.options import Options
 from kdlab.stages.run import Outcome, run
 from kdlab.sweep.definition import ENDING, Sweep

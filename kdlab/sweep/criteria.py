@@ -11,6 +11,7 @@ from kdlab.configuration.experiment import Experiment
 from kdlab.configuration.form_checks import check_keys
 from kdlab.errors import StageError, listing, suggestion
 from kdlab.records.stage_folder import StageFolder
+from kdlab.records.stage_records import Done
 from kdlab.stages.graph import StageNode
 
 PARAMETERS, SECONDS = "cost/parameters", "cost/training_seconds"
@@ -50,18 +51,23 @@ class Measured:
         }
 
     def _of(self, experiment: Experiment, node: StageNode) -> float:
-        done = node.folder.done or {}
         if self.metric == PARAMETERS:
             return float(sum(p.numel() for p in experiment.build_model(self.stage).parameters()))
         if self.metric == SECONDS:
-            return float(done["seconds"])
-        values = self.per_epoch(node.folder)
-        if done.get("epoch") not in values:
+            return self._done(node).seconds
+        values, epoch = self.per_epoch(node.folder), self._done(node).epoch
+        if epoch not in values:
             raise StageError(
                 f"stage {self.stage!r} seed {node.seed} has no {self.metric} at its chosen epoch: it was trained "
                 f"before its evaluation had this metric; delete {node.folder.path} and start again"
             )
-        return values[done["epoch"]]
+        return values[epoch]
+
+    def _done(self, node: StageNode) -> Done:
+        done = node.folder.done
+        if done is None:
+            raise StageError(f"stage {self.stage!r} seed {node.seed} is not finished: {node.folder.path}")
+        return done
 
 
 @dataclass(frozen=True)

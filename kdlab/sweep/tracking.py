@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial
 
 from kdlab.interruption import held_back
 from kdlab.records.executions import Status
+from kdlab.records.files import Record, read_json, write_json
 from kdlab.records.lease import Lease
-from kdlab.records.stage_folder import Record, read_json, write_json
 from kdlab.sweep.study import EXECUTION, new_worker
 from kdlab.sweep.study_place import StudyPlace
 from kdlab.tracking.addresses import shown

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kdlab.records.executions import Execution, Status, read_execution
+from kdlab.records.files import Record, write_json
 from kdlab.records.lease import Lease
-from kdlab.records.stage_folder import Record, StageFolder, write_json
+from kdlab.records.stage_folder import StageFolder
 from kdlab.tracking.records import marker_of, read_record, record_of, tracked_elsewhere
 from kdlab.tracking.sender import PARAMETERS, Sender, cleaned, find_run, log_metrics, metrics_of, written
 from kdlab.tracking.store import Store
@@ -32,33 +33,33 @@ class ExecutionRun:
         self.parent = self._open_parent()
         self._senders: dict[str, Sender] = {}
 
-    def sender(self, folder: Path) -> Sender:
-        """Return the sender of a stage folder, opened at its first use."""
-        if folder.name not in self._senders:
-            record = self.record
-            self._senders[folder.name] = Sender(
-                self.store, folder, record["experiment"], record["execution"], self.parent, record["tags"]
+    def sender(self, name: str) -> Sender | None:
+        """Return the sender of a stage folder, opened at its first use; None where the folder was freed."""
+        folder, record = StageFolder(self.store.mlruns / "stages" / name), self.record
+        stage = folder.record
+        if stage is None:
+            return None
+        if name not in self._senders:
+            self._senders[name] = Sender(
+                self.store, folder, stage, record["experiment"], record["execution"], self.parent, record["tags"]
             )
-        return self._senders[folder.name]
+        return self._senders[name]
 
     def tell(self, name: str, status: str | None) -> None:
         """Send the points of a stage folder, or with a status all that it has; one that was freed has nothing."""
-        folder = self.store.mlruns / "stages" / name
-        if not (folder / "stage.json").exists():
-            return
-        if status is None:
-            self.sender(folder).points(running=True)
-        else:
-            self.sender(folder).everything(status)
+        sender = self.sender(name)
+        if sender is not None and status is None:
+            sender.points(running=True)
+        elif sender is not None and status is not None:
+            sender.everything(status)
 
     def catch_up(self, closing: bool) -> None:
         """Send all that the stage folders have; when closing, also end runs that this execution left running."""
         for name in self.record["folders"]:
-            folder = self.store.mlruns / "stages" / name
-            if not (folder / "stage.json").exists():
+            sender = self.sender(name)
+            if sender is None:
                 continue
-            sender = self.sender(folder)
-            if StageFolder(folder).done is not None:
+            if sender.folder.done is not None:
                 sender.everything(Status.FINISHED)
             elif closing and sender.state["executions"][0] == self.record["execution"]:
                 ended = self.record["ended"].get(name, Status.KILLED)
@@ -98,7 +99,7 @@ class ExecutionRun:
         for sender in self._senders.values():
             stage, state = sender.stage, sender.state
             address = f"#/experiments/{state['experiment_id']}/runs/{state['run_id']}"
-            line = f"[{stage.get('stage')} seed {stage.get('seed')}]({address})"
+            line = f"[{stage.stage} seed {stage.seed}]({address})"
             room -= len(line) + 3
             if room > 0:
                 lines.append(line)

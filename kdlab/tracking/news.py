@@ -4,8 +4,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from kdlab.records.files import Record, write_json
 from kdlab.records.lease import Lease
-from kdlab.records.stage_folder import Record, write_json
 from kdlab.tracking.executions import ExecutionRun
 from kdlab.tracking.records import marker_of, record_of
 from kdlab.tracking.store import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from kdlab.errors import ConfigurationError
+from kdlab.records.files import Record, read_json, write_json
 from kdlab.records.lease import Lease
-from kdlab.records.stage_folder import Record, read_json, write_json
 from kdlab.tracking.executions import settle
 from kdlab.tracking.records import marker_of, read_record, record_of, tracked_elsewhere
 from kdlab.tracking.store import LOCAL, Store, database

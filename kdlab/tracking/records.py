@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kdlab.records.executions import Status, read_execution
+from kdlab.records.files import Record, read_json
 from kdlab.records.lease import alive_elsewhere
-from kdlab.records.stage_folder import Record, read_json
 
 # Another machine touches its marker after every epoch.
 FOREIGN_SILENCE = 600.0

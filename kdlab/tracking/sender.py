@@ -8,13 +8,14 @@ step, value), on its databases and behind its server, so that none is doubled.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from kdlab.records.executions import Status
-from kdlab.records.stage_folder import Record, StageFolder, read_json, write_json
+from kdlab.records.files import Record, read_json, write_json
+from kdlab.records.stage_folder import StageFolder
+from kdlab.records.stage_records import StageRecord
 from kdlab.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Sender:
     Args:
         store: Where to.
         folder: The stage folder; ``tracking.json`` is written there.
+        stage: What the folder says of itself.
         experiment: Name of the MLflow experiment, for a run that is yet to be made.
         execution: Id of the execution that trains or reuses the stage.
         parent: Run of that execution.
@@ -81,15 +83,20 @@ class Sender:
     """
 
     def __init__(
-        self, store: Store, folder: Path, experiment: str, execution: str, parent: str, tags: Mapping[str, str]
+        self,
+        store: Store,
+        folder: StageFolder,
+        stage: StageRecord,
+        experiment: str,
+        execution: str,
+        parent: str,
+        tags: Mapping[str, str],
     ) -> None:
-        self.store = store
-        self.folder = StageFolder(folder)
+        self.store, self.folder, self.stage = store, folder, stage
         self.execution, self.parent, self.tags = execution, parent, dict(tags)
-        self.stage = self.folder.record
-        self.memory = folder / "tracking.json"
+        self.memory = folder.path / "tracking.json"
         # Two executions may use one stage at the same time.
-        self.lock = FileLock(store.mlruns / "tracking" / f"{folder.name}.lock", timeout=30)
+        self.lock = FileLock(store.mlruns / "tracking" / f"{folder.fingerprint}.lock", timeout=30)
         with self.lock:
             self.state = self._open_run(store.experiment(experiment))
             self._remember()
@@ -136,7 +143,7 @@ class Sender:
         state |= {
             "run_id": run.info.run_id,
             "experiment_id": run.info.experiment_id,
-            "created": self.stage.get("created"),
+            "created": self.stage.created,
             "status": run.info.status,
         }
         self._name_execution(state, moves=run.info.experiment_id == experiment)
@@ -153,21 +160,20 @@ class Sender:
     @property
     def _address(self) -> str:
         """Name this very folder, of this very training: a folder wiped and trained afresh gets a run of its own."""
-        return f"{self.store.home}/{self.folder.path.name}/{self.stage.get('created')}"
+        return f"{self.store.home}/{self.folder.path.name}/{self.stage.created}"
 
     def _create(self, experiment: str) -> "Run":
-        stage, seed = self.stage.get("stage", self.folder.path.name), self.stage.get("seed", 0)
         return self.store.client.create_run(
             experiment,
-            start_time=self.stage.get("created"),
-            run_name=f"{stage} seed {seed}",
+            start_time=self.stage.created,
+            run_name=f"{self.stage.stage} seed {self.stage.seed}",
             tags=self.tags
             | {
                 "kdlab.folder": self._address,
-                "stage": str(stage),
-                "seed": str(seed),
-                "kind": str(self.stage.get("kind", "")),
-                "fingerprint": str(self.stage.get("fingerprint", self.folder.path.name)),
+                "stage": self.stage.stage,
+                "seed": str(self.stage.seed),
+                "kind": self.stage.kind,
+                "fingerprint": self.stage.fingerprint,
             },
         )
 
@@ -186,7 +192,7 @@ class Sender:
     def _send_parameters(self, run: str) -> None:
         from mlflow.entities import Param
 
-        values = {cleaned(key): written(value) for key, value in self.stage.get("parameters", {}).items()}
+        values = {cleaned(key): written(value) for key, value in self.stage.parameters.items()}
         parameters = [Param(key, value) for key, value in values.items()]
         for start in range(0, len(parameters), PARAMETERS):
             self.store.client.log_batch(run, params=parameters[start : start + PARAMETERS])
@@ -197,10 +203,10 @@ class Sender:
         for name, test in tests.items():
             if name not in self.state["tests"]:
                 # What an explainer tells of its training has a curve in the run, and would be a point of it at step 0.
-                metrics = {key: value for key, value in test["metrics"].items() if not key.startswith("train/")}
-                log_metrics(self.store, self.state["run_id"], metrics_of(metrics, test["time"], TEST_STEP))
+                metrics = {key: value for key, value in test.metrics.items() if not key.startswith("train/")}
+                log_metrics(self.store, self.state["run_id"], metrics_of(metrics, test.time, TEST_STEP))
                 self.state["tests"].append(name)
-        return max((float(test["time"]) for test in tests.values()), default=0.0)
+        return max((float(test.time) for test in tests.values()), default=0.0)
 
     def _send_outcome(self) -> None:
         """Tag the run with the chosen epoch, and the versions it was trained with."""
@@ -208,8 +214,8 @@ class Sender:
 
         done = self.folder.done
         if done is not None and not self.state["versions"]:
-            tags = [RunTag(f"version.{cleaned(name)}", str(value)) for name, value in done.get("versions", {}).items()]
-            tags.append(RunTag("epoch", str(done.get("epoch"))))
+            tags = [RunTag(f"version.{cleaned(name)}", str(value)) for name, value in done.versions.items()]
+            tags.append(RunTag("epoch", str(done.epoch)))
             self.store.client.log_batch(self.state["run_id"], tags=tags)
             self.state["versions"] = True
 
@@ -219,7 +225,7 @@ class Sender:
 
         self.store.discard_uploads(self.state["run_id"])
         if "config.yaml" not in self.state["files"]:
-            text = yaml.safe_dump(self.stage.get("config", {}), sort_keys=False, allow_unicode=True)
+            text = yaml.safe_dump(self.stage.config, sort_keys=False, allow_unicode=True)
             self.store.client.log_text(self.state["run_id"], text, "config.yaml")
             self.state["files"]["config.yaml"] = []
         root = self.folder.path
@@ -239,7 +245,7 @@ class Sender:
     def _known(self) -> Record | None:
         """Return what was sent of this training; a folder wiped and begun afresh has nothing."""
         state: Any = (read_json(self.memory) or {}).get(self.store.key)
-        return state if state and state.get("created") == self.stage.get("created") else None
+        return state if state and state.get("created") == self.stage.created else None
 
     def _recall(self) -> None:
         self.state = self._known() or self.state

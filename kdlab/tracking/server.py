@@ -13,7 +13,7 @@ from types import FrameType
 from urllib.parse import quote
 
 from kdlab.errors import ConfigurationError
-from kdlab.records.stage_folder import Record, read_json
+from kdlab.records.files import Record, read_json
 from kdlab.tracking.addresses import linkable, shown
 from kdlab.tracking.executions import settle
 from kdlab.tracking.store import LOCAL, Store, address, artifacts, damage, failures, quiet

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
-from kdlab.records.stage_folder import read_json, write_json
+from kdlab.records.files import read_json, write_json
 from kdlab.tracking.addresses import store_name
 
 if TYPE_CHECKING:

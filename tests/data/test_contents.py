@@ -11,7 +11,7 @@ from kdlab.configuration.experiment import read
 from kdlab.data.adopted import adopt_data
 from kdlab.data.contents import contents, in_one_line
 from kdlab.data.digits import Digits
-from kdlab.records.stage_folder import read_json
+from kdlab.records.files import read_json
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
 from tests.data.made_up import MadeUp

@@ -98,8 +98,8 @@ def test_an_assistant_and_a_generation_are_stages_like_any_other(outcome: Outcom
     assert [planned.stage for planned in outcome.nodes] == list(chain())
     for planned in outcome.nodes:
         assert planned.folder.done is not None
-        assert planned.folder.test_results(planned.evaluation) is not None
-    assert folder_of(outcome, "second").record["teacher"] == folder_of(outcome, "student").fingerprint
+        assert planned.folder.test_result(planned.evaluation) is not None
+    assert folder_of(outcome, "second").record.teacher == folder_of(outcome, "student").fingerprint
 
 
 def test_a_frozen_student_is_the_one_it_started_from_bit_for_bit(outcome: Outcome) -> None:
@@ -108,7 +108,7 @@ def test_a_frozen_student_is_the_one_it_started_from_bit_for_bit(outcome: Outcom
     )
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert any(name.startswith("explainer.") for name in after)
-    assert folder_of(outcome, "afterwards").record["start"] == folder_of(outcome, "second").fingerprint
+    assert folder_of(outcome, "afterwards").record.start == folder_of(outcome, "second").fingerprint
 
 
 def test_what_terms_log_stands_in_the_stages_folder(outcome: Outcome) -> None:

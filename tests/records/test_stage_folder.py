@@ -13,7 +13,7 @@ from kdlab.stages.context import plan
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
 from tests.experiments import content, written
-from tests.stage_folders import begin_stage, complete_stage
+from tests.stage_folders import begin_stage, complete_stage, done
 
 
 def finished(mlruns: Path) -> StageFolder:
@@ -62,7 +62,7 @@ def test_a_damaged_or_old_word_of_the_end_is_none(tmp_path: Path, held: str) -> 
 def test_large_weights_are_read_again_when_their_time_or_size_changed(tmp_path: Path) -> None:
     folder = finished(tmp_path)
     folder.weights.write_bytes(bytes(SMALL + 1))
-    folder.finish({})
+    folder.finish(done())
     assert folder.fault is None
     folder.weights.write_bytes(bytes(SMALL) + b"1")
     assert folder.fault == "model.safetensors does not hold what was written"
@@ -71,7 +71,7 @@ def test_large_weights_are_read_again_when_their_time_or_size_changed(tmp_path: 
 def test_without_weights_nothing_is_finished(tmp_path: Path) -> None:
     folder = StageFolder(begin_stage(tmp_path))
     with pytest.raises(FileNotFoundError):
-        folder.finish({})
+        folder.finish(done())
     assert not (folder.path / "done.json").exists()
 
 

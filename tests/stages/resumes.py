@@ -3,7 +3,7 @@
 import json
 import random
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def outcome(folder: StageFolder) -> dict[str, Any]:
     assert done is not None
     lines = [json.loads(line) for line in folder.journal.read_text().splitlines()]
     return {
-        "done": {name: value for name, value in done.items() if name not in MEASURED},
+        "done": {name: value for name, value in asdict(done).items() if name not in MEASURED},
         "journal": [{name: value for name, value in line.items() if name != "time"} for line in lines],
         "weights": load_weights(folder.weights),
     }

@@ -165,9 +165,9 @@ def test_a_finished_stage_tells_what_its_training_held(tmp_path: Path, monkeypat
     outcome = run(experiment, Options(mlruns=tmp_path / "mlruns", accelerator="cpu"))
     (teacher,) = outcome.nodes
     assert teacher.folder.done is not None
-    found = teacher.folder.test_results(teacher.evaluation)
+    found = teacher.folder.test_result(teacher.evaluation)
     assert found is not None
-    held = found["metrics"]["cost/training_memory_bytes"]
-    assert held == teacher.folder.done["memory_bytes"]
-    weights = found["metrics"]["cost/bytes"]
+    held = found.metrics["cost/training_memory_bytes"]
+    assert held == teacher.folder.done.memory_bytes
+    weights = found.metrics["cost/bytes"]
     assert weights < held < 30 * weights

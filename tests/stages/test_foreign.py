@@ -11,7 +11,7 @@ from kdlab.configuration.experiment import read
 from kdlab.data.adopted import ForeignData
 from kdlab.errors import StageError
 from kdlab.records.executions import read_execution
-from kdlab.records.stage_folder import read_json
+from kdlab.records.files import read_json
 from kdlab.stages.context import Context, plan
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse
@@ -64,9 +64,9 @@ def foreign_module(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outc
 
 def results(outcome: Outcome) -> dict[str, dict[str, float]]:
     """The test's metrics by stage, without costs that only show at times."""
-    by_stage = {node.stage: node.folder.test_results(node.evaluation) for node in outcome.nodes}
+    by_stage = {node.stage: node.folder.test_result(node.evaluation) for node in outcome.nodes}
     assert all(by_stage.values())
-    metrics = {name: result["metrics"] for name, result in by_stage.items() if result is not None}
+    metrics = {name: result.metrics for name, result in by_stage.items() if result is not None}
     return {name: {key: value for key, value in of.items() if "memory" not in key} for name, of in metrics.items()}
 
 
@@ -87,9 +87,9 @@ def test_of_foreign_data_nothing_is_recorded_and_no_sample_is_drawn(all_foreign:
     assert execution is not None
     assert execution.data is None
     for node in outcome.nodes:
-        record = read_json(node.folder.path / "stage.json")
+        record = node.folder.record
         assert record is not None
-        assert record["unknown_data"] == "Pairs"
+        assert record.unknown_data == "Pairs"
         assert not list(node.folder.path.glob("soft_labels*")), "no sample has a number"
         assert "attributions.png" not in {path.name for path in node.folder.figures()}
         assert (node.folder.path / "explainer.txt").exists() == (node.stage == "joint")

@@ -24,6 +24,7 @@ from kdlab.explainers.kernel_shap import KernelShap
 from kdlab.explainers.soft_decision_tree import SoftDecisionTree
 from kdlab.modules.joint import Joint
 from kdlab.modules.supervised import Supervised
+from kdlab.records.stage_records import TestResult
 from kdlab.stages.context import Context
 from kdlab.stages.figures import attribution_panel
 from kdlab.stages.job import Job
@@ -168,11 +169,11 @@ def ran(path: Path) -> Outcome:
     return run(read(path, QUICK), Options(mlruns=path.parent / "mlruns", accelerator="cpu"))
 
 
-def whole(outcome: Outcome) -> list[dict[str, Any]]:
+def whole(outcome: Outcome) -> list[TestResult]:
     """What stands of each stage: results, and scores of every sample."""
     found = []
     for one in outcome.nodes:
-        results = one.folder.test_results(one.evaluation)
+        results = one.folder.test_result(one.evaluation)
         assert results is not None
         assert (one.folder.path / f"scores-{one.evaluation}.npz").is_file()
         found.append(results)
@@ -218,7 +219,7 @@ def test_results_outlive_a_picture_that_fails_and_the_report_gives_the_reason(
 
     monkeypatch.setattr(kdlab.stages.pictures, "attribution_panel", fails)
     outcome = ran(series(tmp_path))
-    assert all("test/accuracy" in results["metrics"] for results in whole(outcome))
+    assert all("test/accuracy" in results.metrics for results in whole(outcome))
     assert all(one.tested for one in outcome.nodes)
     page = outcome.report.html.read_text()
     reason = "figures/attributions.png could not be made (ValueError: too many &lt;columns&gt;)."

@@ -44,9 +44,9 @@ def logged(folder: StageFolder) -> list[dict[str, object]]:
 
 
 def results(one: StageNode) -> dict[str, float]:
-    found = one.folder.test_results(one.evaluation)
+    found = one.folder.test_result(one.evaluation)
     assert found is not None
-    return {name: value for name, value in found["metrics"].items() if not name.startswith("cost/")}
+    return {name: value for name, value in found.metrics.items() if not name.startswith("cost/")}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,11 +87,11 @@ def test_a_stage_says_how_many_steps_and_seconds_its_training_took(first: tuple[
     batches = len(MadeUp(classes=3, batch_size=16).train_dataloader())
     assert batches > 1
     for one in outcome.nodes:
-        done, tested = one.folder.done, one.folder.test_results(one.evaluation)
+        done, tested = one.folder.done, one.folder.test_result(one.evaluation)
         assert done is not None
         assert tested is not None
-        assert (done["epochs"], done["steps"]) == (2, 2 * batches)
-        assert tested["metrics"]["cost/training_seconds"] == done["seconds"] > done["evaluation_seconds"]
+        assert (done.epochs, done.steps) == (2, 2 * batches)
+        assert tested.metrics["cost/training_seconds"] == done.seconds > done.evaluation_seconds
 
 
 def test_a_rehearsal_says_which_teachers_are_still_untrained(first: tuple[Path, Path, Outcome], tmp_path: Path) -> None:
@@ -216,11 +216,11 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     assert set(steps.values()) == {11}
     # MLflow knows the run of a stage by when it began.
     assert len(begun) == 2
-    assert all(of(resumed, one["stage"]).folder.record["created"] == one["created"] for one in begun)
+    assert all(of(resumed, one["stage"]).folder.record.created == one["created"] for one in begun)
     for stage in ("teacher", "joint"):
         one, other = of(drawing, stage), of(resumed, stage)
         assert logged(one.folder) == logged(other.folder)
-        assert one.folder.done["epoch"] == other.folder.done["epoch"]  # type: ignore[index]
+        assert one.folder.done.epoch == other.folder.done.epoch
         left, right = (load_file(p.folder.path / "model.safetensors") for p in (one, other))
         assert all(torch.equal(left[name], right[name]) for name in left)
 
@@ -305,7 +305,7 @@ def test_averaged_weights_are_kept_where_they_were_scored(tmp_path: Path) -> Non
     data.setup()
     target = data.splits["val"]["target"]
     accuracy = (model(data.splits["val"]["inputs"]).argmax(1) == target).double().mean()
-    assert one.folder.done["best"] == pytest.approx(float(accuracy))
+    assert one.folder.done.best == pytest.approx(float(accuracy))
 
 
 def test_an_own_fidelity_metric_is_left_out_where_there_is_no_teacher(tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_the_weights_are_those_of_the_chosen_epoch_and_not_of_the_last(tmp_path:
         wild = ["seeds=[0]", "baseline.module.optimizer.lr=0.3", f"trainer.max_epochs={epochs}"]
         (one,) = ran(path, tmp_path / "mlruns", wild).nodes
         assert one.folder.done is not None
-        assert (one.folder.done["epoch"], one.folder.done["epochs"]) == (0, epochs)
+        assert (one.folder.done.epoch, one.folder.done.epochs) == (0, epochs)
         kept.append(load_weights(one.folder.weights))
     assert all(torch.equal(kept[1][name], value) for name, value in kept[0].items())
 

@@ -53,10 +53,10 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, float], d
     run(read(path), Options(mlruns=folder / "mlruns"))
     (planned,) = [one for one in plan(read(path), Options(mlruns=folder / "mlruns")) if one.stage == "joint"]
     (file,) = planned.folder.path.glob("scores-*.npz")
-    results = planned.folder.test_results(planned.evaluation)
+    results = planned.folder.test_result(planned.evaluation)
     assert results is not None
     with numpy.load(file) as arrays:
-        return results["metrics"], dict(arrays)
+        return dict(results.metrics), dict(arrays)
 
 
 def test_numbers_of_the_training_data_do_not_stand_under_test(joint: tuple[dict[str, float], object]) -> None:

@@ -16,7 +16,8 @@ import kdlab.stages.training
 from kdlab.configuration.experiment import read
 from kdlab.errors import ConfigurationError, DivergedError, Interrupted, StageError
 from kdlab.modules.distilled import Distilled
-from kdlab.records.stage_folder import Record, StageFolder
+from kdlab.records.files import Record
+from kdlab.records.stage_folder import StageFolder
 from kdlab.stages.context import plan
 from kdlab.stages.graph import StageNode
 from kdlab.stages.options import Options
@@ -82,7 +83,7 @@ def test_the_chosen_epoch_is_explained_at_the_end_as_it_would_have_been(
     _, one = rare
     done = one.folder.done
     assert done is not None
-    assert done["epoch"] == 0
+    assert done.epoch == 0
     explained = {line["epoch"]: line for line in lines(one.folder) if DELETION in line["metrics"]}
     assert set(explained) == {0, 4}
     always = ran(tmp_path, tmp_path / "mlruns", (*RARELY, "evaluate.every=1"))
@@ -110,13 +111,13 @@ def test_a_sweep_reads_the_chosen_epochs_explanations(rare: tuple[Path, StageNod
     assert done is not None
     measured = Measured("student", DELETION)
     experiment_ = read(experiment(folder), RARELY)
-    assert measured.value(experiment_, [one]) == measured.per_epoch(one.folder)[done["epoch"]]
+    assert measured.value(experiment_, [one]) == measured.per_epoch(one.folder)[done.epoch]
 
 
 def test_time_for_it_counts_as_evaluation_and_as_training(rare: tuple[Path, StageNode]) -> None:
     done = rare[1].folder.done
     assert done is not None
-    assert 0 < done["evaluation_seconds"] < done["seconds"]
+    assert 0 < done.evaluation_seconds < done.seconds
 
 
 def test_a_stop_before_the_end_changes_nothing(
@@ -126,7 +127,7 @@ def test_a_stop_before_the_end_changes_nothing(
     finish = kdlab.stages.training.finish
 
     def stopped(folder: StageFolder, *arguments: Any) -> None:
-        if folder.record["stage"] == "student":
+        if folder.record.stage == "student":
             raise KeyboardInterrupt
         finish(folder, *arguments)
 
@@ -207,9 +208,9 @@ def test_a_standard_measure_can_be_left_out(tmp_path: Path) -> None:
     )
     one = outcome.nodes[-1]
     logged = {name for line in lines(one.folder) for name in line["metrics"]}
-    tested = one.folder.test_results(one.evaluation)
+    tested = one.folder.test_result(one.evaluation)
     assert tested is not None
-    names = logged | set(tested["metrics"])
+    names = logged | set(tested.metrics)
     assert not [name for name in names if name.endswith(("deletion_auc", "macro_f1"))]
     assert {"val/explanation/insertion_auc", "val/explainer/insertion_auc", "test/accuracy"} <= names
     assert outcome.report.html.is_file()

@@ -22,7 +22,7 @@ from kdlab.sweep.criteria import Constraint, Measured, Objective
 from kdlab.sweep.pruning import Pruned, Pruning
 from kdlab.sweep.ranking import completed, front, ranked
 from kdlab.sweep.study import feasible, good, is_surplus
-from tests.stage_folders import begin_stage, complete_stage, log_epoch
+from tests.stage_folders import begin_stage, complete_stage, done, log_epoch
 
 
 def study(*directions: str) -> Study:
@@ -119,7 +119,7 @@ def planned(mlruns: Path, seed: int, values: dict[int, float], chosen: int, stag
     complete_stage(folder, epochs=0, files=False)
     for epoch, value in values.items():
         log_epoch(folder, epoch, metrics={"val/accuracy": value})
-    StageFolder(folder).finish({"epoch": chosen, "seconds": 10.0 + seed})
+    StageFolder(folder).finish(done(epoch=chosen, seconds=10.0 + seed))
     return StageNode(stage, seed, StageFolder(folder), "e1", ())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import create_trial
 
-from kdlab.records.stage_folder import read_json, write_json
+from kdlab.records.files import read_json, write_json
 from kdlab.sweep.study import EXECUTION
 from kdlab.sweep.study_place import place_of
 from kdlab.sweep.tracking import SweepRun, close_abandoned, rebuilt, record_of_sweep

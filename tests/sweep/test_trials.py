@@ -43,7 +43,7 @@ def test_trials_share_the_teacher_and_read_their_value_at_the_chosen_epoch(first
     for trial in study.trials:
         student = StageFolder(folder / "mlruns" / "stages" / trial.user_attrs[STAGES][1])
         assert student.done is not None
-        assert trial.value == student.done["best"]
+        assert trial.value == student.done.best
         assert not student.tests()
     assert study.trials[0].params == {"temperature": 2.0, "alpha": 1.0}
 
@@ -141,8 +141,8 @@ def test_a_trial_is_averaged_over_seeds(tmp_path: Path) -> None:
     loss = {"stage": "student", "metric": "val/nll", "direction": "minimize"}
     study = swept(tmp_path, 1, seeds=[0, 1], objectives={"loss": loss})
     folders = [StageFolder(tmp_path / "mlruns" / "stages" / name) for name in study.trials[0].user_attrs[STAGES]]
-    students = [folder for folder in folders if folder.record["stage"] == "student"]
-    epochs = [(folder.done or {})["epoch"] for folder in students]
+    students = [folder for folder in folders if folder.record.stage == "student"]
+    epochs = [done.epoch for folder in students if (done := folder.done) is not None]
     values = [Measured("student", "val/nll").per_epoch(f)[epoch] for f, epoch in zip(students, epochs, strict=True)]
     assert len(set(values)) == 2
     assert study.trials[0].value == pytest.approx(sum(values) / 2)

@@ -74,7 +74,7 @@ def check_whole(path: Path, trials: int) -> Study:
     good = [t for t in study.trials if t.state == TrialState.COMPLETE]
     assert len({t.user_attrs[EXECUTION] for t in good}) == len(good)
     folders = [StageFolder(found) for found in (path.parent / "mlruns" / "stages").iterdir() if found.is_dir()]
-    assert sum(folder.record.get("stage") == "teacher" for folder in folders) == 1
+    assert sum(folder.record is not None and folder.record.stage == "teacher" for folder in folders) == 1
     logs = "".join(log.read_text() for log in (path.parent / "mlruns" / "sweeps" / "made_up").glob("*.log"))
     assert "database is locked" not in logs
     return study
@@ -176,7 +176,7 @@ def test_workers_of_a_plain_run_give_the_numbers_of_one_after_the_other(tmp_path
         )  # fmt: skip
         assert run.returncode == 0, run.stderr
         found = [StageFolder(folder) for folder in (mlruns / "stages").iterdir() if folder.is_dir()]
-        numbers.append({folder.fingerprint: (folder.done["best"], len(folder.tests())) for folder in found})  # type: ignore[index]
+        numbers.append({folder.fingerprint: (folder.done.best, len(folder.tests())) for folder in found})  # type: ignore[index]
         assistant = mlruns / "sweeps" / "assistants" / "assistant-1.log"
         assert not assistant.exists() or "error" not in assistant.read_text()
     assert numbers[0] == numbers[1]

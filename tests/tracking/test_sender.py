@@ -1,7 +1,7 @@
-import json
 import shutil
 from pathlib import Path
 
+from kdlab.records.stage_records import TestResult
 from tests.stage_folders import CREATED, begin_stage, complete_stage, log_epoch, write_execution
 from tests.tracking.reading import client_of, files, history, runs, sent, stage_runs, tracked
 
@@ -190,9 +190,8 @@ def test_a_new_evaluation_is_sent_to_the_finished_run(mlruns: Path) -> None:
     complete_stage(folder)
     tracker = tracked(mlruns)
     tracker.finish(folder)
-    record = {"metrics": {"test/accuracy": 0.9, "test/auroc": 0.99}, "time": CREATED + 20_000}
     sent(tracker)
-    (folder / "test-e2.json").write_text(json.dumps(record))
+    TestResult({"test/accuracy": 0.9, "test/auroc": 0.99}, CREATED + 20_000, 2).write(folder, "e2")
     tracker.finish(folder)
     tracker.end()
     (run,) = stage_runs(mlruns)
