@@ -4,12 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdlab.explainers.class_activation_map import ClassActivationMap
+from kdlab.explainers.grad_cam import GradCam
 from kdlab.losses.explanations.class_activation_transfer import ClassActivationTransfer
 from kdlab.models.conv_net import ConvNet
 from kdlab.models.conv_net_1d import ConvNet1d
 from kdlab.models.mlp import MLP
 from kdlab.models.res_net import ResNet
 from kdlab.models.transformer import Transformer
+from kdlab.models.vgg import VGG
+from kdlab.models.wide_res_net import WideResNet
 from kdlab.signals.capture import capture
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -20,6 +24,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "conv_net, class maps": (lambda: ConvNet(5, width=4, class_maps=True), (1, 8, 8)),
     "conv_net_1d": (lambda: ConvNet1d(5, channels=2, width=4), (2, 40)),
     "res_net": (lambda: ResNet(5, depth=8, width=4), (3, 16, 16)),
+    "wide_res_net": (lambda: WideResNet(5, depth=10, factor=1), (3, 16, 16)),
+    "vgg": (lambda: VGG(5, depth=8, width=8), (3, 16, 16)),
     "transformer of images": (lambda: Transformer((3, 8, 8), 5, width=16, depth=2, dropout=0.1), (3, 8, 8)),
     "transformer of series": (lambda: Transformer((2, 32), 5, patch=8, width=16, depth=2), (2, 32)),
 }
@@ -43,6 +49,7 @@ def test_gives_logits_and_a_gradient_to_every_weight(case: tuple[nn.Module, Tens
 
 # How many activations each net has.
 ACTIVATIONS = {"mlp": 2, "linear": 0, "conv_net": 2, "conv_net, colour": 3, "conv_net, class maps": 2}
+ACTIVATIONS |= {"wide_res_net": 7, "vgg": 5}
 ACTIVATIONS |= {"conv_net_1d": 3, "res_net": 7, "transformer of images": 2, "transformer of series": 2}
 
 
@@ -138,6 +145,39 @@ def test_resnet_has_the_published_size() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "millions"),
+    [
+        (lambda: WideResNet(100, depth=40, factor=2), "2.26"),
+        (lambda: WideResNet(100, depth=40, factor=1), "0.57"),
+        (lambda: WideResNet(100, depth=16, factor=2), "0.70"),
+        (lambda: VGG(100, depth=8), "3.97"),
+        (lambda: VGG(100, depth=13), "9.46"),
+    ],
+)
+def test_nets_of_the_distillation_literature_have_their_size(model: Callable[[], nn.Module], millions: str) -> None:
+    assert f"{sum(weight.numel() for weight in model().parameters()) / 1e6:.2f}" == millions
+
+
+def test_vgg_8_has_the_size_counted_by_hand() -> None:
+    convolutions = 9 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512 * 512)
+    biases_and_norms = 3 * (64 + 128 + 256 + 512 + 512)
+    total = sum(weight.numel() for weight in VGG(100, depth=8).parameters())
+    assert total == convolutions + biases_and_norms + 512 * 100 + 100
+
+
+@pytest.mark.parametrize("make", [lambda: WideResNet(5, depth=10, factor=1), lambda: VGG(5, depth=8, width=8)])
+def test_the_last_maps_before_the_average_explain_the_logits(make: Callable[[], nn.Module]) -> None:
+    model, inputs = make().eval(), torch.randn(3, 3, 16, 16)
+    layer = "relu" if isinstance(model, WideResNet) else "block5.relu1"
+    maps = ClassActivationMap(model, layer, "head").attribute(inputs, torch.tensor([0, 1, 4]))
+    gradients = GradCam(model, layer).attribute(inputs, torch.tensor([0, 1, 4]))
+    assert maps.shape == gradients.shape == inputs.shape
+    assert maps.isfinite().all()
+    assert gradients.isfinite().all()
+    assert maps.any()
+
+
+@pytest.mark.parametrize(
     "make",
     [
         lambda: MLP(0, 2),
@@ -148,6 +188,11 @@ def test_resnet_has_the_published_size() -> None:
         lambda: ConvNet1d(2, kernel=4),
         lambda: ResNet(2, depth=18),
         lambda: ResNet(2, width=0),
+        lambda: WideResNet(2, depth=20),
+        lambda: WideResNet(2, factor=0),
+        lambda: WideResNet(2, dropout=1.0),
+        lambda: VGG(2, depth=9),
+        lambda: VGG(2, width=0),
         lambda: Transformer((8,), 2),
         lambda: Transformer((1, 9, 9), 2),
         lambda: Transformer((1, 8, 8), 2, width=10),
