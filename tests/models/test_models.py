@@ -10,6 +10,7 @@ from kdlab.losses.explanations.class_activation_transfer import ClassActivationT
 from kdlab.models.conv_net import ConvNet
 from kdlab.models.conv_net_1d import ConvNet1d
 from kdlab.models.mlp import MLP
+from kdlab.models.mobile_net_v2 import MobileNetV2
 from kdlab.models.res_net import ResNet
 from kdlab.models.transformer import Transformer
 from kdlab.models.vgg import VGG
@@ -26,6 +27,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "res_net": (lambda: ResNet(5, depth=8, width=4), (3, 16, 16)),
     "wide_res_net": (lambda: WideResNet(5, depth=10, factor=1), (3, 16, 16)),
     "vgg": (lambda: VGG(5, depth=8, width=8), (3, 16, 16)),
+    "mobile_net_v2": (lambda: MobileNetV2(5, width=0.25), (3, 32, 32)),
     "transformer of images": (lambda: Transformer((3, 8, 8), 5, width=16, depth=2, dropout=0.1), (3, 8, 8)),
     "transformer of series": (lambda: Transformer((2, 32), 5, patch=8, width=16, depth=2), (2, 32)),
 }
@@ -49,7 +51,7 @@ def test_gives_logits_and_a_gradient_to_every_weight(case: tuple[nn.Module, Tens
 
 # How many activations each net has.
 ACTIVATIONS = {"mlp": 2, "linear": 0, "conv_net": 2, "conv_net, colour": 3, "conv_net, class maps": 2}
-ACTIVATIONS |= {"wide_res_net": 7, "vgg": 5}
+ACTIVATIONS |= {"wide_res_net": 7, "vgg": 5, "mobile_net_v2": 36}
 ACTIVATIONS |= {"conv_net_1d": 3, "res_net": 7, "transformer of images": 2, "transformer of series": 2}
 
 
@@ -152,6 +154,7 @@ def test_resnet_has_the_published_size() -> None:
         (lambda: WideResNet(100, depth=16, factor=2), "0.70"),
         (lambda: VGG(100, depth=8), "3.97"),
         (lambda: VGG(100, depth=13), "9.46"),
+        (lambda: MobileNetV2(100, width=0.5), "0.81"),
     ],
 )
 def test_nets_of_the_distillation_literature_have_their_size(model: Callable[[], nn.Module], millions: str) -> None:
@@ -192,6 +195,7 @@ def test_the_last_maps_before_the_average_explain_the_logits(make: Callable[[], 
         lambda: WideResNet(2, factor=0),
         lambda: WideResNet(2, dropout=1.0),
         lambda: VGG(2, depth=9),
+        lambda: MobileNetV2(2, width=0.05),
         lambda: VGG(2, width=0),
         lambda: Transformer((8,), 2),
         lambda: Transformer((1, 9, 9), 2),
