@@ -27,6 +27,7 @@ from rich.table import Table
 from benchmarks.measuring import machine
 from kdlab.configuration.experiment import read
 from kdlab.records.stage_folder import StageFolder
+from kdlab.records.stage_records import Done
 from kdlab.report.statistics import Estimate, compare, estimate
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
@@ -100,13 +101,22 @@ def trained(trial: FrozenTrial, mlruns: Path, before: Sequence[FrozenTrial]) -> 
     """Seconds that the stages of a trial trained which no trial before it had."""
     known = {stage for other in before for stage in other.user_attrs[STAGES]}
     folders = [StageFolder(mlruns / "stages" / stage) for stage in trial.user_attrs[STAGES] if stage not in known]
-    return sum(float((folder.done or {})["seconds"]) for folder in folders)
+    return sum(ended(folder).seconds for folder in folders)
+
+
+def ended(folder: StageFolder) -> Done:
+    """How a stage's training ended; it must have."""
+    done = folder.done
+    if done is None:
+        raise ValueError(f"{folder.path} is not finished")
+    return done
 
 
 def chosen(file: Path, stage: str, options: Options) -> dict[int, float]:
     """The monitored value of a stage at its chosen epoch, by seed."""
     outcome = run(read(file, [f"seeds={list(options.seeds or ())}"]), options, testing=False)
-    return {one.seed: float((one.folder.done or {})["best"]) for one in outcome.nodes if one.stage == stage}
+    best = {one.seed: ended(one.folder).best for one in outcome.nodes if one.stage == stage}
+    return {seed: value for seed, value in best.items() if value is not None}
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -11,6 +11,7 @@ from benchmarks import explanation_metrics, loss_memory, losses, one_call, shapl
 from kdlab.records.stage_folder import StageFolder
 from kdlab.sweep.study import STAGES
 from tests.experiments import written
+from tests.stage_folders import done
 from tests.sweep.sweeps import sweep_file
 
 
@@ -102,7 +103,7 @@ def test_a_stage_that_an_earlier_trial_trained_is_no_training_of_this_one(tmp_pa
         folder = tmp_path / "stages" / stage
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(b"weights")
-        StageFolder(folder).finish({"seconds": seconds})
+        StageFolder(folder).finish(done(seconds=seconds))
     first, second = (create_trial(value=0.0, user_attrs={STAGES: stages}) for stages in (["old"], ["old", "new"]))
     assert sweeps.trained(second, tmp_path, before=[first]) == 2.0
     assert sweeps.trained(second, tmp_path, before=[]) == 7.0

@@ -2,6 +2,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,9 +13,11 @@ from kdlab.commands.plans import lines
 from kdlab.configuration.experiment import Experiment, read, read_outline
 from kdlab.errors import ConfigurationError, StageError
 from kdlab.records.stage_folder import StageFolder
+from kdlab.records.stage_records import StageRecord
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
 from tests.configuration.examples import write
+from tests.stage_folders import done
 
 LIGHT = """
 import sys
@@ -150,11 +153,11 @@ class Planned:
 
 
 def test_a_plan_says_why_and_for_how_long(tmp_path: Path) -> None:
+    old: dict[str, Any] = {"experiment": "e", "stage": "student", "seed": 0, "created": 1, "config": {}, "kind": "S"}
     (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "stage.json").write_text(
-        '{"experiment": "e", "stage": "student", "seed": 0, "parameters": {"student.alpha": 0.5}, "created": 1}'
-    )
-    (tmp_path / "old" / "done.json").write_text('{"seconds": 300}')
+    record = StageRecord(fingerprint="old", parameters={"student.alpha": 0.5}, **old)
+    record.write(tmp_path / "old")
+    done(seconds=300.0).write(tmp_path / "old")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "stage.json").write_text("{")
     (tmp_path / "begun").mkdir()

@@ -14,7 +14,7 @@ from kdlab.records.stage_folder import StageFolder
 from kdlab.stages.graph import StageNode
 from kdlab.stages.run import remark_on_evaluation
 from kdlab.stages.scoring import _write_scores
-from tests.stage_folders import begin_stage
+from tests.stage_folders import begin_stage, done
 
 
 def test_scores_stand_in_the_order_of_the_samples_whatever_the_loaders(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_scores_stand_in_the_order_of_the_samples_whatever_the_loaders(tmp_path:
 def trained(mlruns: Path, seed: int, seconds: float, evaluation: float) -> StageNode:
     folder = begin_stage(mlruns, "student", seed)
     (folder / "model.safetensors").write_bytes(b"weights")
-    StageFolder(folder).finish({"epoch": 0, "seconds": seconds, "evaluation_seconds": evaluation})
+    StageFolder(folder).finish(done(seconds=seconds, evaluation_seconds=evaluation))
     return StageNode("student", seed, StageFolder(folder), "e1", ())
 
 

@@ -72,7 +72,7 @@ def proof(data: "DataModule", name: str) -> Iterator[str]:
     data.setup()
     yield f"# {in_one_line(name, data, contents(data))}"
     for remark in data.remarks:
-        yield f"# {remark}"
+        yield "# " + " ".join(remark.split())
 
 
 def _look_at_images(folder: Path) -> Iterator[str]:

@@ -47,7 +47,8 @@ def look_at_table(paths: Sequence[Path], target: str | None, written: Callable[[
     refused.pop(target, None)
     numbers, names = class_numbers(cells, target)
     counts = [f"{name} {count:,}" for name, count in zip(names, numbers.bincount().tolist(), strict=True)]
-    yield f"# target {target!r}, {len(names)} classes: {', '.join(counts[:12])}{' …' if len(counts) > 12 else ''}"
+    listed = f"{', '.join(counts[:12])}{' …' if len(counts) > 12 else ''}"
+    yield from _comment(iter([f"target {target!r}, {len(names)} classes: {listed}"]))
     splits = [name for name in columns if name != target and len(paths) == 1 and _says_splits(name, columns[name])]
     inputs = {name: column for name, column in columns.items() if name not in (target, *splits)}
     leaks = _leaks(inputs, numbers)
@@ -69,7 +70,8 @@ def look_at_table(paths: Sequence[Path], target: str | None, written: Callable[[
 
 
 def _comment(lines: Iterator[str]) -> Iterator[str]:
-    return (f"# {line}" for line in lines)
+    # Names come from the data: one with a line break must not leave the comment.
+    return ("# " + " ".join(line.split()) for line in lines)
 
 
 def _described(cells: Cells) -> Iterator[str]:

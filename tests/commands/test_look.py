@@ -197,3 +197,10 @@ REAL = {
 def test_the_block_of_a_real_set_runs_unchanged(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = looked(Path(os.environ["KDLAB_DATA"]) / name, capsys)
     assert read_by_experiment(text, tmp_path) == REAL[name]
+
+
+def test_line_breaks_in_names_do_not_leave_the_comments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [["first\nstages: {}", "kind"], *[[row % 7, ("on", "off\nquick: {}")[row % 2]] for row in range(60)]]
+    text = looked(write_csv(tmp_path / "odd.csv", lines), capsys)
+    assert yaml.safe_load(text).keys() == {"data"}
+    assert read_by_experiment(text, tmp_path) == ("Table", (1,), 2)
