@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from kdlab.data.table import Table
+from kdlab.data.tabular.rows import limited
 from tests.data.made_up import write_csv, write_mixed
 
 SPLITS = ("train", "val", "test")
@@ -215,3 +216,18 @@ def test_a_parquet_file_says_rows_in_its_refusals(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(ValueError, match=r"t.parquet is a damaged Parquet file"):
         Table(str(tmp_path / "t.parquet"), "kind").setup()
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(3, [2, 1, 1]), (20, [12, 4, 4]), (1000, [72, 24, 24])])
+def test_a_limit_keeps_each_split_and_class_in_its_proportion(limit: int, sizes: list[int], tmp_path: Path) -> None:
+    data = Table(str(write_mixed(tmp_path / "credit.csv")), "class", limit=limit)
+    data.setup()
+    assert [len(data.splits[split]["target"]) for split in SPLITS] == sizes
+    if limit == 20:
+        assert data.splits["train"]["target"].bincount().tolist() == [4, 8]
+
+
+def test_no_split_is_emptied_by_a_limit(tmp_path: Path) -> None:
+    rows = {"train": torch.arange(90), "val": torch.arange(90, 95), "test": torch.arange(95, 100)}
+    kept = limited(rows, torch.arange(100) % 2, 3, seed=0)
+    assert [len(kept[split]) for split in SPLITS] == [3, 1, 1]

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from kdlab.report.columns import ACCURACY, DELETION
-from kdlab.report.trade_offs import front
+from kdlab.report.trade_offs import Spread, front
 from tests.report.test_winners import summary
 
 
@@ -16,3 +18,9 @@ def test_the_front_takes_a_low_deletion_auc_for_good(tmp_path: Path) -> None:
     sentence = front(summary(tmp_path, values))
     assert sentence is not None
     assert "no other student is at least as good in all of accuracy, deletion AUC: exact, faithful." in sentence
+
+
+def test_an_arm_reaches_from_the_mean_to_its_own_end() -> None:
+    assert Spread([0.5, 0.9], 0.7, low=0.6, high=0.95).arms == [[pytest.approx(0.1)], [pytest.approx(0.25)]]
+    # Rounding may put an end on the other side of the mean: an arm has no negative length.
+    assert Spread([0.7], 0.7, low=0.7000001, high=0.6999999).arms == [[0.0], [0.0]]
