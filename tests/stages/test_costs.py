@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.configuration.experiment import read
+from kdlab.explainers.input_gradient import InputGradient
 from kdlab.models.transformer import Transformer
 from kdlab.stages import costs
 from kdlab.stages.costs import PeakMemory, operations
@@ -171,3 +172,13 @@ def test_a_finished_stage_tells_what_its_training_held(tmp_path: Path, monkeypat
     assert held == teacher.folder.done.memory_bytes
     weights = found.metrics["cost/bytes"]
     assert weights < held < 30 * weights
+
+
+def test_times_of_a_batch_are_a_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "_milliseconds", lambda *_: 80.0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    values = costs.costs(model, torch.zeros(8, 4), InputGradient(model), nn.Linear(4, 3))
+    times = {name: value for name, value in values.items() if name.endswith("_ms")}
+    assert times == {"latency_ms": 80.0, "latency_batch_ms": 10.0, "explanation_ms": 10.0, "explainer_ms": 10.0}
+    assert (values["parameters"], values["bytes"], values["flops"]) == (15.0, 60.0, 24.0)
+    assert values["explainer_parameters"] == 15.0

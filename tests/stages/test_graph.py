@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from kdlab.configuration.experiment import read
 from kdlab.stages.context import Context
 from kdlab.stages.options import Options
@@ -20,3 +22,23 @@ def reference(folder: Path, **taught_by: str) -> list[str]:
 def test_a_baseline_is_compared_with_the_only_teacher_and_with_none_where_there_are_two(tmp_path: Path) -> None:
     assert reference(tmp_path, student="teacher", second="teacher") == ["teacher"]
     assert reference(tmp_path, student="teacher", second="other") == []
+
+
+@pytest.mark.parametrize(
+    ("only", "planned"),
+    [
+        ((), ["teacher", "baseline", "student", "joint"]),
+        (("baseline",), ["teacher", "baseline"]),  # it is compared with the teacher, though it learns from none
+        (("student",), ["teacher", "student"]),
+        (("teacher",), ["teacher"]),
+    ],
+)
+def test_what_a_stage_is_compared_with_is_planned_before_it(
+    only: tuple[str, ...], planned: list[str], tmp_path: Path
+) -> None:
+    context = Context(read(written(tmp_path)), Options(mlruns=tmp_path / "mlruns", accelerator="cpu", only=only))
+    nodes = context.plan()
+    assert list(dict.fromkeys(node.stage for node in nodes)) == planned
+    assert [(node.stage, node.seed) for node in nodes] == [
+        (name, seed) for name in planned for seed in ((0,) if name == "teacher" else (0, 1))
+    ]

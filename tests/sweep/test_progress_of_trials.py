@@ -1,6 +1,8 @@
 """A sweep is stopped where its latest trials do nothing but fail, and only there."""
 
 from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
@@ -8,6 +10,7 @@ from optuna.trial import TrialState, create_trial
 
 from kdlab.errors import StageError
 from kdlab.sweep.study import REASON, STOPPED
+from kdlab.sweep.trial import seed_by_seed
 from kdlab.sweep.worker import TOO_MANY, check_for_progress
 
 START = datetime(2020, 1, 1)
@@ -38,3 +41,21 @@ def test_the_latest_trials_decide_and_not_the_first() -> None:
 
 def test_trials_that_somebody_stopped_say_nothing() -> None:
     check_for_progress(study_of(*["diverged"] * (TOO_MANY - 1), STOPPED))
+
+
+def test_all_stages_are_trained_at_the_first_seed_before_the_second() -> None:
+    nodes: list[Any] = [
+        SimpleNamespace(stage=stage, seed=seed)
+        for stage, seeds in (("teacher", [0]), ("baseline", [5, 6, 7]), ("student", [5, 6, 7]))
+        for seed in seeds
+    ]
+    ordered = [(node.stage, node.seed) for node in seed_by_seed(nodes)]
+    assert ordered == [
+        ("teacher", 0),
+        ("baseline", 5),
+        ("student", 5),
+        ("baseline", 6),
+        ("student", 6),
+        ("baseline", 7),
+        ("student", 7),
+    ]
