@@ -10,12 +10,15 @@ import torch
 
 from kdlab.configuration.experiment import ConfigurationError, read
 from kdlab.data.breast_cancer import BreastCancer
+from kdlab.data.description import Description
 from kdlab.data.table import Table
 from tests.configuration.examples import write
 from tests.data.made_up import write_mixed
 
 NAMED = '''
-from torch import nn
+from collections.abc import Sequence
+
+from torch import Tensor, nn
 
 
 class Asking(nn.Module):
@@ -30,6 +33,15 @@ class Asking(nn.Module):
 class Passing(Asking):
     def __init__(self, **kwargs):
         super().__init__(width=3, **kwargs)
+
+
+class Sized(nn.Module):
+    """A net that asks for sizes; what its own default or another type says is not the data's affair."""
+
+    def __init__(self, inputs: int, classes, shape: Sequence[int] | None = None, length: int = 3, channels: Tensor = 0):
+        super().__init__()
+        self.told = (inputs, classes, shape, length, channels)
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(inputs, classes))
 
 
 class Decided(Asking):
@@ -80,8 +92,41 @@ def test_without_names_a_default_stays_and_a_missing_argument_is_said(asking: Pa
     file = write(asking, (MODEL, "own_names.Asking, init_args: {class_names: [x, y]}"))
     assert read(file).with_names({}).build_model("student").feature_names is None
     file = write(asking, (MODEL, "own_names.Asking, init_args: {}"))
-    with pytest.raises(ConfigurationError, match=r"Asking refuses its arguments: .*'class_names'"):
+    with pytest.raises(ConfigurationError, match="Asking needs class_names, which the data do not say of them"):
         read(file).build_model("student")
+
+
+def test_sizes_of_the_data_go_to_who_asks_for_them_and_was_given_none(asking: Path) -> None:
+    file = write(asking, (MODEL, "own_names.Sized, init_args: {}"))
+    sizes = Description(classes=10, shape=(1, 8, 8)).handed()
+    assert read(file).with_names(sizes).build_model("student").told == (64, 10, (1, 8, 8), 3, 0)
+    with pytest.raises(ConfigurationError, match="Sized needs inputs, classes, which the data do not say of them"):
+        read(file).with_names({}).build_model("student")
+    file = write(asking, (MODEL, "own_names.Sized, init_args: {inputs: 7, length: 5}"))
+    assert read(file).with_names(sizes).build_model("student").told == (7, 10, (1, 8, 8), 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sizes"),
+    [
+        ((5,), {"inputs": 5, "length": 5}),
+        ((2, 9), {"inputs": 18, "channels": 2, "length": 9}),
+        ((3, 4, 6), {"inputs": 72, "channels": 3}),
+    ],
+)
+def test_what_is_counted_of_an_input_follows_from_its_kind(shape: tuple[int, ...], sizes: dict[str, int]) -> None:
+    handed = Description(classes=4, shape=shape).handed()
+    assert handed == {"classes": 4, "shape": shape, **sizes}
+
+
+def test_a_size_of_another_type_is_needed_from_the_file(asking: Path) -> None:
+    (asking / "own_sizes.py").write_text(
+        "from torch import Tensor, nn\n\n\nclass Weighted(nn.Module):\n"
+        "    def __init__(self, inputs: Tensor):\n        super().__init__()\n"
+    )
+    importlib.invalidate_caches()
+    with pytest.raises(ConfigurationError, match="Weighted needs 'inputs'"):
+        read(write(asking, (MODEL, "own_sizes.Weighted, init_args: {}")))
 
 
 def test_names_reach_explainers_deep_inside_and_those_of_the_evaluation(tmp_path: Path) -> None:

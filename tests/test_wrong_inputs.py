@@ -64,7 +64,10 @@ WRONG: dict[str, tuple[Change, str]] = {
     "seeds that are no numbers": (("seeds: [0, 1]", "seeds: [a]"), "expected a whole number of at least 0, got 'a'"),
     "no seeds": (("seeds: [0, 1]", "seeds: []"), "expected a list of seeds"),
     "a seed twice": (("seeds: [0, 1]", "seeds: [1, 1]"), "a seed stands twice"),
-    "missing argument": (("inputs: 64, classes: 10, hidden: [16]", "inputs: 64"), "MLP needs 'classes' (int)"),
+    "missing argument": (
+        ("MLP, init_args: {inputs: 64, classes: 10, hidden: [16]}", "Estimator, init_args: {}"),
+        "Estimator needs 'estimator' (any value)",
+    ),
     "unknown short name": (
         ("SoftTargets", "SoftTarget"),
         "kdlab has no class 'SoftTarget' (did you mean 'SoftTargets'?)",

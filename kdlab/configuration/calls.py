@@ -8,13 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.configuration.document import Place
-from kdlab.errors import first_line
+from kdlab.errors import first_line, listing
 
 #: What a constructor may raise when it refuses an argument; anything else is a defect and keeps its traceback.
 REFUSALS = (ValueError, TypeError, LookupError, OSError, ImportError, RuntimeError, AssertionError, ArithmeticError)
 
 #: What data know about themselves: a constructor that has a parameter of this name without a value is handed it.
-NAMES = ("class_names", "feature_names", "preparation", "groups")
+NAMES = ("class_names", "feature_names", "preparation", "groups", "sample_names")
+#: The same of their sizes, for parameters that take such a value: elsewhere ``inputs`` may mean a tensor.
+SIZES: dict[str, type] = {
+    "classes": int,
+    "shape": tuple,
+    "inputs": int,
+    "channels": int,
+    "length": int,
+    "vocabulary": int,
+}
 # Lists of names, and the data module's own kind of preparation, of which a configuration knows nothing.
 Names = Mapping[str, Any]
 # A number, text, path, enum member or class; a Call; or a list, tuple or dict of such values.
@@ -27,7 +36,7 @@ class Call:
 
     ``positional`` counts the arguments that are given later, by the one who calls the factory; None means that the
     object itself is meant. A ``bare`` call is a dataclass written without its class path. ``asks`` are the parameters
-    among ``NAMES`` for which the file has nothing, or null.
+    among ``NAMES`` and ``SIZES`` for which the file has nothing, or null; of them ``needs`` have no default.
     """
 
     target: Callable[..., Any]
@@ -37,6 +46,7 @@ class Call:
     positional: int | None = None
     bare: bool = False
     asks: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
     def build(self) -> Any:  # noqa: ANN401  an object of the user's class
         """The object, or a factory that builds a new one for each call."""
@@ -48,13 +58,18 @@ class Call:
         """The object, with these arguments put in place of configured ones.
 
         Raises:
-            ConfigurationError: If the constructor refuses its arguments.
+            ConfigurationError: If the constructor refuses its arguments, or needs what the data do not know.
         """
         arguments = {name: built(value) for name, value in self.arguments.items() if name not in replacements}
+        name = self.class_path.rsplit(".", 1)[-1]
+        unknown = [needed for needed in self.needs if needed not in arguments and needed not in replacements]
+        if unknown:
+            raise self.place.error(
+                f"{name} needs {listing(unknown)}, which the data do not say of themselves; write it into init_args"
+            )
         try:
             return self.target(*first, **arguments, **replacements)
         except REFUSALS as error:
-            name = self.class_path.rsplit(".", 1)[-1]
             raise self.place.error(f"{name} refuses its arguments: {first_line(error)}") from error
 
     def plain(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from kdlab.configuration import type_hints
-from kdlab.configuration.calls import NAMES, Call, Opaque, Value, as_json
+from kdlab.configuration.calls import NAMES, SIZES, Call, Opaque, Value, as_json
 from kdlab.configuration.classes import find, full_path, public_path
 from kdlab.configuration.document import Place
 from kdlab.configuration.signatures import Parameter, Signature, signature_of
@@ -95,7 +95,7 @@ def check_arguments(signature: Signature, values: Written, name: str, place: Pla
             arguments[parameter.name] = None if is_default else check(value, hint, place / parameter.name)
         elif not parameter.required:
             arguments[parameter.name] = _default(parameter, place / parameter.name)
-        elif parameter.name not in NAMES:
+        elif not _may_be_handed(parameter):
             described = f"{parameter.name!r} ({type_hints.described(parameter.type)})"
             raise place.error(f"{name} needs {described}; it takes {listing(parameters)}")
     for key, value in values.items():
@@ -114,12 +114,28 @@ def _call(
     bare: bool = False,
 ) -> Call:
     """A call of the target; its first arguments are given later where it is a factory."""
-    signature = signature_of(target)
-    arguments = check_arguments(
-        signature.without_first(later or 0).without(leave_out), values, target.__name__, arguments_place
+    signature = signature_of(target).without_first(later or 0).without(leave_out)
+    arguments = check_arguments(signature, values, target.__name__, arguments_place)
+    asks = [p for p in signature.parameters.values() if arguments.get(p.name) is None and _may_be_handed(p)]
+    return Call(
+        target,
+        public_path(target),
+        arguments,
+        place,
+        later,
+        bare,
+        asks=tuple(parameter.name for parameter in asks),
+        needs=tuple(parameter.name for parameter in asks if parameter.required),
     )
-    asks = tuple(name for name in NAMES if name in signature.parameters and arguments.get(name) is None)
-    return Call(target, public_path(target), arguments, place, later, bare, asks)
+
+
+def _may_be_handed(parameter: Parameter) -> bool:
+    """Whether the data hand a value to it where the file has none: by its name, and for a size by its type too."""
+    if parameter.name not in SIZES:
+        return parameter.name in NAMES
+    if not parameter.required and parameter.default is not None:
+        return False  # it has a value of its own
+    return type_hints.takes(parameter.type, SIZES[parameter.name])
 
 
 def _items(value: Written, item: Hint, place: Place) -> dict[str, Value] | list[Value]:

@@ -76,6 +76,15 @@ def takes_text(hint: Hint) -> bool:
     return any(option is str or option is Any or origin_of(option) is typing.Literal for option in members(hint))
 
 
+def takes(hint: Hint, kind: type) -> bool:
+    """Whether an object of this kind is a value of the type; a tuple is one of ``Sequence[int]``, too."""
+    origins = [Any if option is Any else origin_of(option) or option for option in members(hint)]
+    return any(
+        origin is Any or origin is kind or (kind is tuple and inspect.isclass(origin) and issubclass(tuple, origin))
+        for origin in origins
+    )
+
+
 def item(hint: Hint, value: object) -> Hint | None:
     """The type of the items of a container that holds classes, where the value is such a container."""
     origin, arguments = origin_of(hint), typing.get_args(hint)

@@ -17,6 +17,7 @@ from kdlab.data.checks import checked
 from kdlab.data.description import Description
 from kdlab.data.loader import ShuffledLoader, TensorLoader
 from kdlab.data.preparation import Preparation, TableColumn
+from kdlab.data.sample_names import SampleNames, check_sample_names
 from kdlab.data.seeding import generator_at
 from kdlab.data.splitting import stratified_order, take
 
@@ -63,6 +64,7 @@ class DataModule(L.LightningDataModule, ABC):
         self.class_names: list[str] = []
         self.feature_names: list[str] | None = None
         self.remarks: list[str] = []
+        self.sample_names: dict[str, list[str]] | None = None
         self.splits: dict[str, dict[str, Tensor]] = {}
         self._preparation: Preparation | None = None
         self._seed = 0
@@ -77,8 +79,9 @@ class DataModule(L.LightningDataModule, ABC):
     def load(self) -> dict[str, dict[str, Tensor]]:
         """Return ``inputs`` (N, ...) and ``target`` (N,), and what else there is, for "train", "val" and "test".
 
-        May set ``class_names``, ``feature_names`` and ``remarks`` (what a person should know of the content, a line
-        each), and return what ``standardised`` makes of the splits.
+        May set ``class_names``, ``feature_names``, ``remarks`` (what a person should know of the content, a line each)
+        and ``sample_names`` (what each sample of each split is called, such as a patient's number or a file's name; no
+        two alike), and return what ``standardised`` makes of the splits.
         """
 
     def standardised(
@@ -123,6 +126,8 @@ class DataModule(L.LightningDataModule, ABC):
             splits[split] = {**tensors, "index": index, "view": torch.zeros(count, dtype=torch.int64)}
             first += count
         self._describe(splits)
+        counts = {split: len(tensors["index"]) for split, tensors in splits.items()}
+        check_sample_names(type(self).__name__, counts, self.sample_names)
         self.splits = splits
 
     def arranged(self, seed: int, labelled: int | None = None, transfer: bool = True) -> Self:
@@ -198,6 +203,7 @@ class DataModule(L.LightningDataModule, ABC):
     def description(self) -> Description:
         """What is known of the data."""
         self.setup()
+        counts = {split: len(tensors["index"]) for split, tensors in self.splits.items()}
         return Description(
             classes=self.classes,
             shape=self.shape,
@@ -207,6 +213,7 @@ class DataModule(L.LightningDataModule, ABC):
             baseline=self.baseline,
             remarks=self.remarks,
             targets={split: tensors["target"] for split, tensors in self.splits.items()},
+            sample_names=SampleNames(counts, self.sample_names),
             masked=all("mask" in self.splits[split] for split in ("val", "test")),
         )
 
@@ -236,11 +243,13 @@ class DataModule(L.LightningDataModule, ABC):
     def content_hash(self) -> str:
         """Return the SHA-256 of all that reaches a stage, as 64 hexadecimal digits.
 
-        That is every tensor with its name, type and shape, the baseline, and the names of classes and features.
+        That is every tensor with its name, type and shape, the baseline, and the names of classes, features, samples.
         """
         self.setup()
         digest = hashlib.sha256()
         digest.update(json.dumps([self.class_names, self.feature_names, self.classes]).encode())
+        if self.sample_names is not None:
+            digest.update(json.dumps(self.sample_names, sort_keys=True).encode())
         digest.update(f"{self.baseline.dtype} {tuple(self.baseline.shape)}\n".encode())
         digest.update(self.baseline.contiguous().view(torch.uint8).numpy().data)
         for split in SPLITS:

@@ -1,5 +1,6 @@
 """What is known of data: in one object, whoever made the data module."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ class Description:
         baseline: One input that stands for "nothing there".
         targets: Class numbers by split, -1 where a sample has no label.
         remarks: What a person should know of the content, a line each.
+        sample_names: What the samples are called, by ``index``.
+        vocabulary: How many tokens there are, where inputs are token numbers.
         masked: Whether a person has marked the evidence in every sample that is scored.
     """
 
@@ -33,6 +36,8 @@ class Description:
     baseline: Tensor | None = None
     targets: Mapping[str, Tensor] | None = None
     remarks: Sequence[str] = ()
+    sample_names: Sequence[str] | None = None
+    vocabulary: int | None = None
     masked: bool = False
 
     @property
@@ -48,5 +53,23 @@ class Description:
             "feature_names": self.feature_names,
             "preparation": self.preparation,
             "groups": None if self.preparation is None else self.preparation.groups,
+            "sample_names": self.sample_names,
+            "classes": self.classes,
+            "shape": self.shape,
+            "vocabulary": self.vocabulary,
+            **({} if self.shape is None else sizes_of(self.shape)),
         }
         return {name: value for name, value in handed.items() if value is not None}
+
+
+def sizes_of(shape: tuple[int, ...]) -> dict[str, int]:
+    """Return what is counted of one input: ``inputs`` values, and ``channels`` and ``length`` where it has such.
+
+    Images are (channels, height, width), series (channels, length), tables (inputs,) and texts (length,).
+    """
+    sizes = {"inputs": math.prod(shape)}
+    if len(shape) in (2, 3):
+        sizes["channels"] = shape[0]
+    if len(shape) in (1, 2):
+        sizes["length"] = shape[-1]
+    return sizes

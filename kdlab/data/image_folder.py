@@ -58,6 +58,7 @@ class ImageFolder(DataModule):
         self.grey = grey
         self.val_fraction = val_fraction
         self.train_size = train_size
+        self._files: list[str] = []
 
     def load(self) -> dict[str, dict[str, Tensor]]:
         """Read all images and draw the validation split if there is none."""
@@ -79,6 +80,9 @@ class ImageFolder(DataModule):
                 )
             rows = stratified_order(target, generator_at("part", self.split_seed))[: self.train_size]
             splits["train"] = take(splits["train"], rows.sort().values)
+        self.sample_names = {
+            split: [self._files[number] for number in tensors.pop("file").tolist()] for split, tensors in splits.items()
+        }
         return self.standardised(splits)
 
     def _read_split(self, folder: Path) -> dict[str, Tensor]:
@@ -89,6 +93,7 @@ class ImageFolder(DataModule):
             )
         images: list[Tensor] = []
         target: list[int] = []
+        first = len(self._files)
         for number, name in enumerate(self.class_names):
             for file in sorted((folder / name).glob("*")):
                 if file.suffix.lower() not in ENDINGS:
@@ -99,9 +104,11 @@ class ImageFolder(DataModule):
                     raise ValueError(f"{file} has {sizes[0]} pixels, others {sizes[1]}; give size to scale all images")
                 images.append(image)
                 target.append(number)
+                self._files.append(f"{folder.name}/{name}/{file.name}")
         if not images:
             raise FileNotFoundError(f"no images in the class folders of {folder}; endings read are {sorted(ENDINGS)}")
-        return {"inputs": torch.stack(images).float() / 255, "target": torch.tensor(target)}
+        files = torch.arange(first, len(self._files))
+        return {"inputs": torch.stack(images).float() / 255, "target": torch.tensor(target), "file": files}
 
     def _read_image(self, file: Path) -> Tensor:
         try:

@@ -35,6 +35,7 @@ class Table(DataModule):
         fractions: Train, val and test shares where rows are drawn.
         test_path: A second file of the same columns that is the test split.
         group: A column that says whom a row belongs to (a patient, a customer): never in two splits.
+        row_id: A column that names the rows, no two alike, such as a patient's number: not learned from.
         ignore: Columns to leave out.
         categorical: Columns to read as categories although they hold numbers, or look like identities.
         numbers: Columns of whole numbers that look like identities and are none.
@@ -65,6 +66,7 @@ class Table(DataModule):
         fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
         test_path: str | None = None,
         group: str | None = None,
+        row_id: str | None = None,
         ignore: Sequence[str] = (),
         categorical: Sequence[str] = (),
         numbers: Sequence[str] = (),
@@ -94,6 +96,7 @@ class Table(DataModule):
         self.fractions = fractions
         self.test_path = test_path
         self.group = group
+        self.row_id = row_id
         self.ignore = list(ignore)
         self.categorical = list(categorical)
         self.numbers = list(numbers)
@@ -103,7 +106,7 @@ class Table(DataModule):
 
     def load(self) -> dict[str, dict[str, Tensor]]:
         """Read, split, fit the preparation on the training rows, and prepare."""
-        as_text = {self.target, *self.categorical, *filter(None, (self.split, self.group))}
+        as_text = {self.target, *self.categorical, *filter(None, (self.split, self.group, self.row_id))}
         paths = [resolved(path) for path in (self.path, self.test_path) if path is not None]
         cells = read_cells(paths, self.form, as_text)
         self.remarks = list(cells.remarks)
@@ -121,13 +124,21 @@ class Table(DataModule):
         twice = sorted({name for name in self.feature_names if self.feature_names.count(name) > 1})
         if twice:
             raise ValueError(f"{paths[0]}: two inputs would be called {twice[0]!r}; rename a column")
+        if self.row_id is not None:
+            ids = self._complete(cells, self.row_id).to_pylist()
+            self.sample_names = {split: [ids[row] for row in chosen.tolist()] for split, chosen in rows.items()}
         tensors = {"inputs": torch.cat([part.values for part in encoded], dim=1), "target": target, **groups}
         return self.standardised({split: take(tensors, chosen) for split, chosen in rows.items()}, columns)
 
     def _check_columns(self, cells: Cells) -> None:
         columns_by_argument = {
             name: [column]
-            for name, column in (("target", self.target), ("split", self.split), ("group", self.group))
+            for name, column in (
+                ("target", self.target),
+                ("split", self.split),
+                ("group", self.group),
+                ("row_id", self.row_id),
+            )
             if column is not None
         }
         columns_by_argument |= {"ignore": self.ignore, "categorical": self.categorical, "numbers": self.numbers}
@@ -162,7 +173,7 @@ class Table(DataModule):
 
     def _features(self, cells: Cells, target: Tensor, train: Tensor) -> list[Column]:
         """The columns to learn from; what is left out and what looks odd is said in ``remarks``."""
-        left_out = {self.target, self.split, self.group, *self.ignore}
+        left_out = {self.target, self.split, self.group, self.row_id, *self.ignore}
         features = []
         for name in cells.columns:
             if name in left_out:

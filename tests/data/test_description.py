@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from kdlab.data.base import SPLITS
 from kdlab.data.breast_cancer import BreastCancer
 from kdlab.data.description import Description
 from tests.data.made_up import MadeUp
@@ -36,11 +37,64 @@ def test_data_hand_out_the_names_that_they_have() -> None:
 
 
 def test_names_that_only_count_are_none() -> None:
-    assert MadeUp(classes=3).description.handed().keys() == {"preparation"}
+    always = {"preparation", "sample_names", "classes", "shape", "inputs"}
+    assert MadeUp(classes=3).description.handed().keys() == {*always, "channels"}
     handed = MadeUp(shape=(4,), classes=3).description.handed()
-    assert handed.keys() == {"feature_names", "preparation", "groups"}
+    assert handed.keys() == {*always, "length", "feature_names", "groups"}
     assert handed["feature_names"] == ["column0", "column1", "column2", "column3"]
     assert Description().handed() == {}
+
+
+def test_samples_are_called_by_split_and_number_in_the_order_of_their_index() -> None:
+    names = MadeUp((4,), 3, (6, 5, 4)).description.sample_names
+    assert names is not None
+    assert len(names) == 15
+    assert (
+        list(names)
+        == names[:]
+        == [f"{split}/{n}" for split, c in zip(SPLITS, (6, 5, 4), strict=True) for n in range(c)]
+    )
+    assert (names[-1], names[5:7]) == ("test/3", ["train/5", "val/0"])
+    with pytest.raises(IndexError):
+        names[15]
+
+
+class Called(MadeUp):
+    """Samples with names of their own."""
+
+    def __init__(self, names: dict[str, list[str]]) -> None:
+        super().__init__((4,), 2, (3, 2, 2))
+        self.names = names
+
+    def load(self) -> dict[str, dict[str, Tensor]]:
+        self.sample_names = self.names
+        return super().load()
+
+
+def test_own_names_of_samples_are_theirs_and_part_of_the_content() -> None:
+    names = {"train": ["a", "b", "c"], "val": ["d", "e"], "test": ["f", "g"]}
+    data = Called(names)
+    handed = data.description.handed()["sample_names"]
+    assert [handed[index] for index in data.splits["val"]["index"].tolist()] == ["d", "e"]
+    assert "".join(handed) == "abcdefg"
+    swapped = Called({**names, "val": ["e", "d"]})
+    assert data.content_hash() != swapped.content_hash()
+    assert data.content_hash() != MadeUp((4,), 2, (3, 2, 2)).content_hash()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"val": ["d"]}, "Called names 1 samples of its val split, which has 2"),
+        ({"test": ["a", "g"]}, "Called calls 2 samples 'a'; no two may have one name"),
+    ],
+)
+def test_names_of_samples_that_are_too_few_or_not_unique_are_refused(
+    changed: dict[str, list[str]], message: str
+) -> None:
+    names = {"train": ["a", "b", "c"], "val": ["d", "e"], "test": ["f", "g"], **changed}
+    with pytest.raises(ValueError, match=message):
+        Called(names).setup()
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,21 @@ def test_a_second_file_may_be_the_test_split_and_a_level_of_its_own_is_none(file
     ]
 
 
+def test_a_column_may_name_the_rows(tmp_path: Path) -> None:
+    header, *rows = [["who", *HEADER], *([f"p{row[0]:02}", *row] for row in ROWS)]
+    data = table(write_csv(tmp_path / "patients.csv", [header, *rows]), row_id="who", numbers=["size"])
+    names, numbers = data.description.sample_names, rows_of(data)
+    assert names is not None
+    assert data.feature_names is not None
+    assert list(names) == [f"p{row:02}" for split in SPLITS for row in numbers[split]]
+    assert not any(name.startswith("who") for name in data.feature_names)
+    assert data.remarks == []
+    with pytest.raises(ValueError, match=r"Table calls 10 samples '\w+'; no two may have one name"):
+        table(tmp_path / "patients.csv", row_id="colour", numbers=["size"])
+    with pytest.raises(ValueError, match=r"has no column 'whom' \(row_id\)"):
+        table(tmp_path / "patients.csv", row_id="whom")
+
+
 def test_numbers_may_be_read_as_categories_and_columns_left_out(file: Path) -> None:
     data = table(file, categorical=["size"], ignore=["colour"])
     train = data.splits["train"]["inputs"]
