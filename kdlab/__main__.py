@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from kdlab.commands import experiments, launchers, listing, look, results, sweeps
+from kdlab.commands import experiments, launchers, listing, look, results, soft_labels, sweeps
 from kdlab.errors import ConfigurationError, Interrupted, first_line
 from kdlab.tracking.addresses import shown
 
@@ -133,6 +133,16 @@ def _parser() -> argparse.ArgumentParser:
     looked.add_argument("path", type=Path, metavar="FILE_OR_FOLDER", help="such as data/credit.csv")
     looked.add_argument("--target", metavar="COLUMN", help="the column to predict (guessed)")
     looked.set_defaults(command=look.look)
+
+    soft = add("soft-labels", "write what a finished stage says of every sample to a file that can teach")
+    _add_experiment(soft)
+    soft.add_argument("stage", metavar="STAGE", help="the stage that teaches")
+    soft.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .parquet, .csv or .npz file")
+    soft.add_argument("--seed", type=int, metavar="SEED", help="of its seeds this one (the first)")
+    soft.add_argument("--probabilities", action="store_true", help="probabilities in place of logits")
+    soft.add_argument("--accelerator", choices=("cpu", "gpu", "auto"), default="auto", help="kind of device (auto)")
+    _add_mlruns(soft)
+    soft.set_defaults(command=soft_labels.write_soft_labels)
 
     report = add("report", "write the report of an experiment from what is in mlruns")
     _add_experiment(report)

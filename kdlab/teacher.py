@@ -5,7 +5,7 @@ It is no ``nn.Module``, so that no optimiser, checkpoint, parameter count or DDP
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,15 @@ from kdlab.explainers.base import Attribution
 from kdlab.records.soft_labels import SoftLabels
 from kdlab.signals.capture import capture
 from kdlab.signals.outputs import check_class_order, check_logits, logits_of
+
+
+@runtime_checkable
+class KnowsSamples(Protocol):
+    """A network that knows its logits of the data's samples and of nothing else: soft labels of a file."""
+
+    def of_samples(self, index: Tensor) -> Tensor:
+        """Return the logits (batch, classes) of samples by their ``index`` (batch,)."""
+        ...
 
 
 class Teacher:
@@ -26,6 +35,9 @@ class Teacher:
         class_names: what its logits stand for, in their order; where the data name their classes too, they are
             compared before training. None: nobody knows.
     """
+
+    #: Whether explainers and losses can ask it about any input, and differentiate or look inside.
+    explainable: bool = True
 
     def __init__(
         self,
@@ -60,10 +72,10 @@ class Teacher:
         with torch.no_grad():
             return self(batch["inputs"])
 
-    def logits_and_features(self, inputs: Tensor, layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
-        """Live logits, and what the named layers gave on the way."""
+    def logits_and_features(self, batch: Mapping[str, Tensor], layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
+        """Live logits of a batch, and what the named layers gave on the way."""
         with torch.no_grad(), capture(self.network, layers) as captured:
-            logits = self(inputs)
+            logits = self(batch["inputs"])
             return logits, captured.ordered(layers)
 
     def attributions(self, inputs: Tensor, target: Tensor, explainer: Callable[[nn.Module], Attribution]) -> Tensor:
@@ -96,6 +108,8 @@ class BlackBox(Teacher):
         soft_labels, class_names: as in Teacher.
     """
 
+    explainable = False
+
     def __init__(
         self,
         predict: Callable[[Tensor], Tensor],
@@ -104,17 +118,57 @@ class BlackBox(Teacher):
     ) -> None:
         super().__init__(Predictor(predict), soft_labels, class_names)
 
-    def logits_and_features(self, inputs: Tensor, layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
+    def logits_and_features(self, batch: Mapping[str, Tensor], layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
         """Logits alone; asked for features, a ValueError says what to do."""
         if layers:
             raise ValueError(
                 f"the teacher is a black box and has no layers {list(layers)}; use losses of logits, or a network"
             )
-        return self.logits({"inputs": inputs}), []
+        return self.logits(batch), []
 
     def attributions(self, inputs: Tensor, target: Tensor, explainer: Callable[[nn.Module], Attribution]) -> Tensor:
         """Refuse: the explainers of losses need a network."""
         raise ValueError("the teacher is a black box and cannot be explained; use losses of logits, or a network")
+
+
+class RecordedTeacher(BlackBox):
+    """A teacher whose logits are on record: it knows the data's samples, by ``index``, and nothing else.
+
+    Args:
+        network: such as ``SoftLabelFile``, on whose refusal of any input all live calls end.
+        soft_labels, class_names: as in Teacher.
+
+    Raises:
+        TypeError: If the network knows no samples.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        soft_labels: SoftLabels | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        Teacher.__init__(self, network, soft_labels, class_names)
+        if not isinstance(network, KnowsSamples):
+            raise TypeError(f"{type(network).__name__} has no of_samples(index)")
+        self._samples = network
+
+    def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Logits (batch, classes) of a batch's samples; one that is augmented (without ``view``) is refused."""
+        if self.soft_labels is None or "view" not in batch:
+            return self.exact_logits(batch)
+        return self.soft_labels.rows(batch["index"], batch["view"])
+
+    def exact_logits(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Logits (batch, classes) as they are on record; of an augmented batch there are none."""
+        if "view" not in batch or "index" not in batch:
+            return self(batch["inputs"])
+        return self._samples.of_samples(batch["index"]).to(batch["index"].device)
+
+
+def teacher_of(network: nn.Module) -> Teacher:
+    """Return the network as a teacher, of the kind that it can be."""
+    return RecordedTeacher(network) if isinstance(network, KnowsSamples) else Teacher(network)
 
 
 class Predictor(nn.Module):
@@ -167,6 +221,7 @@ class Ensemble(Teacher):
             check_class_order(other, named[0], "a teacher of the ensemble")
         networks = Together([teacher.network for teacher in teachers], combine)
         super().__init__(networks, class_names=named[0] if named else None)
+        self.explainable = all(teacher.explainable for teacher in teachers)
         self._teachers, self._combine = list(teachers), combine
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:

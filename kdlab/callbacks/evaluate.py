@@ -92,10 +92,11 @@ class Evaluate(lightning.Callback):
     def check(self, module: lightning.LightningModule, batch: object) -> None:
         """Refuse before training a metric whose signals this module cannot offer; the message says what it offers."""
         named = as_batch(batch)
-        offered = set(self._signals(module, named))
+        signals = self._signals(module, named)
+        offered = set(signals)
         if self._explanations is not None:
             offered |= {"attributions", "explained", "baseline", "attribute", "multiplies_by_inputs"}
-            offered |= {"teacher_attributions"} if "teacher" in offered else set()
+            offered |= {"teacher_attributions"} if "teacher" in offered and signals["teacher"].explainable else set()
         for name, measure in self.measures.items():
             lacking = measure.ask.missing(offered)
             if lacking:

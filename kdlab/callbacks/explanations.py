@@ -108,11 +108,11 @@ class Explanations:
         own = signals.joined(
             {**explained_by, "explained": signals["logits"].argmax(dim=1)}, {"attributions": attributions}
         )
-        if "teacher" not in signals:
+        if "teacher" not in signals or not signals["teacher"].explainable:
             return own, own
         shared = signals.joined(
             {**explained_by, "explained": signals["teacher_logits"].argmax(dim=1)},
-            {"attributions": attributions, "teacher_attributions": lambda s: self._teachers(s, split)},
+            {"attributions": attributions, COMPARED: lambda s: self._teachers(s, split)},
         )
         return own, shared
 

@@ -24,7 +24,12 @@ AS_TEACHER = {"logits": "explainer_logits", "teacher_logits": "logits"}
 
 
 def standard_measures(
-    classes: int, teacher: bool, explains: bool, explainer: bool, mask: bool = False
+    classes: int,
+    teacher: bool,
+    explains: bool,
+    explainer: bool,
+    mask: bool = False,
+    explains_teacher: bool = True,
 ) -> dict[str, Measure]:
     """Measures by the name under which they are logged; those that cost more than the others are for the test only.
 
@@ -34,6 +39,7 @@ def standard_measures(
         explains: whether there is a post-hoc method to explain with.
         explainer: whether an explainer is trained with the model.
         mask: whether the data say where the evidence lies.
+        explains_teacher: whether the teacher can be explained too.
     """
     measures = {
         "accuracy": Measure(Accuracy()),
@@ -66,7 +72,7 @@ def standard_measures(
             "explanation/rank_accuracy": Measure(RelevanceRankAccuracy()),
             "explanation/pointing_game": Measure(PointingGame()),
         }
-    if explains and teacher:
+    if explains and teacher and explains_teacher:
         measures |= {
             "explanation/teacher_cosine": Measure(AttributionCosine()),
             "explanation/teacher_spearman": Measure(AttributionSpearman()),

@@ -20,6 +20,8 @@ class StageModule(Protocol):
     has_terms: ClassVar[bool]
     #: Whether epochs of gradient steps train it.
     by_gradients: ClassVar[bool]
+    #: Whether its network predicts any input, so that it can be explained and timed.
+    explainable: ClassVar[bool]
     #: Whether unlabelled samples teach it anything.
     uses_unlabelled: ClassVar[bool]
     #: Called with the terms of each training step while their graph is alive.
@@ -61,6 +63,7 @@ class ForeignModule:
 
     has_terms: ClassVar[bool] = False
     by_gradients: ClassVar[bool] = True
+    explainable: ClassVar[bool] = True
     uses_unlabelled: ClassVar[bool] = False
     learned_explainer: ClassVar[None] = None
     frozen: ClassVar[bool] = False

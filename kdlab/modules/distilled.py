@@ -252,7 +252,7 @@ class Distilled(Supervised):
             logits = self(signals["shown" if "shown" in signals else "inputs"])
             of_student = dict(zip(layers, captured.ordered(layers), strict=True))
         # Live logits, since the teacher's forward is paid for; they equal the cached ones.
-        teacher_logits, features = teacher.logits_and_features(signals["inputs"], self._teacher_layers)
+        teacher_logits, features = teacher.logits_and_features(signals, self._teacher_layers)
         of_teacher = dict(zip(self._teacher_layers, features, strict=True))
         return signals.joined(
             {

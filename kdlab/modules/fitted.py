@@ -1,14 +1,14 @@
 """A stage whose model is fitted at once to all labelled samples, and not by gradients: an estimator."""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from kdlab.data.batches import as_batch
 from kdlab.data.loader import ShuffledLoader
-from kdlab.modules.supervised import Supervised
+from kdlab.modules.without_gradients import WithoutGradients
 
 
 class Fits(Protocol):
@@ -18,12 +18,11 @@ class Fits(Protocol):
         """Learn from inputs (samples, ...) and class numbers (samples,)."""
 
 
-class Fitted(Supervised):
+class Fitted(WithoutGradients):
     """The interpretable or black-box teacher: fitted once to the labelled training samples, then scored as any stage.
 
-    Each labelled sample counts once, not augmented; of somebody's own loader, those of one epoch. Whatever
-    ``max_epochs`` and ``check_val_every_n_epoch`` say, one epoch is run and validated, in which nothing but the fit
-    happens. All else is as in other stages: the fit is fingerprinted, kept, cached and reported.
+    Each labelled sample counts once, not augmented; of somebody's own loader, those of one epoch. The fit is
+    fingerprinted, kept, cached and reported as what other stages learn.
 
     Args:
         model: a network with ``fit(inputs, target)``, such as ``Estimator``.
@@ -32,28 +31,20 @@ class Fitted(Supervised):
         TypeError: If the model has no ``fit``.
     """
 
-    by_gradients: ClassVar[bool] = False
-
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         if not callable(getattr(model, "fit", None)):
             raise TypeError(f"{type(model).__name__} has no fit(inputs, target); name an Estimator, or use Supervised")
-        # Without an optimiser, Lightning's own loop would have nothing to step.
-        self.automatic_optimization = False
-
-    def prepare(self, batch: object) -> None:
-        """Nothing is to be checked on one batch: no term needs a gradient."""
 
     def on_fit_start(self) -> None:
-        """Run and validate one epoch, whatever the experiment's trainer says for its networks.
+        """Run one epoch.
 
         Raises:
             ValueError: If several devices train: each would fit to its own share of the samples.
         """
         if self.trainer.world_size > 1:
             raise ValueError("an estimator is fitted by one process; run this stage with --devices 1")
-        self.trainer.fit_loop.max_epochs = 1
-        self.trainer.check_val_every_n_epoch = 1
+        super().on_fit_start()
 
     def on_train_start(self) -> None:
         """Fit; here and not step by step, so that a stage that is resumed fits to all samples, too."""
@@ -65,10 +56,3 @@ class Fitted(Supervised):
             samples = {name: torch.cat([batch[name] for batch in batches]) for name in ("inputs", "target")}
         labelled = samples["target"] >= 0
         cast("Fits", self.model).fit(samples["inputs"][labelled], samples["target"][labelled])
-
-    def training_step(self, batch: object, batch_idx: int) -> None:  # type: ignore[override]  # Lightning takes None
-        """Nothing: all was learnt at the start."""
-
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  Lightning takes several forms
-        """No optimiser."""
-        return []

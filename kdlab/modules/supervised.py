@@ -51,6 +51,8 @@ class Supervised(lightning.LightningModule):
     uses_unlabelled: ClassVar[bool] = False
     #: Whether epochs of gradient steps train it; where not, it needs no trainable weights and no schedule.
     by_gradients: ClassVar[bool] = True
+    #: Whether its model predicts any input, so that it can be explained and timed.
+    explainable: ClassVar[bool] = True
     #: Whether it is a model and terms of a loss that can be looked at before it trains.
     has_terms: ClassVar[bool] = True
     #: Whether the model is left as it is.

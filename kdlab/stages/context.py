@@ -1,8 +1,9 @@
 """What all nodes of an execution share: the data, the graph, and the teachers that are finished."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from kdlab.configuration.code import hash_of
 from kdlab.configuration.experiment import Experiment
@@ -14,7 +15,7 @@ from kdlab.records.weights import load_weights
 from kdlab.stages.graph import Graph, StageNode
 from kdlab.stages.job import Job, trained_module, user_errors
 from kdlab.stages.options import Options
-from kdlab.teacher import Ensemble, Teacher
+from kdlab.teacher import Ensemble, Teacher, teacher_of
 
 
 class Context:
@@ -58,7 +59,7 @@ class Context:
     def job(self, node: StageNode) -> Job:
         """All that training or testing a node takes; its teachers must be finished."""
         self._refuse_changed(node.stage)
-        reference = self.combined(node, [self._teacher(teacher) for teacher in node.reference])
+        reference = self.combined(node, [self.teacher(teacher) for teacher in node.reference])
         return Job(
             self.experiment,
             node.stage,
@@ -87,10 +88,11 @@ class Context:
                 f"would bear a wrong fingerprint; start the command again, and what changed is trained afresh"
             )
 
-    def _teacher(self, node: StageNode) -> Teacher:
+    def teacher(self, node: StageNode) -> Teacher:
+        """A finished node as a teacher, with its soft labels where samples have a number."""
         key = f"{node.fingerprint} {self.experiment.stages[node.stage].cache or {}}"
         if key not in self._teachers:
-            teacher = Teacher(adopt_module(trained_module(self.job(node))).model)
+            teacher = teacher_of(adopt_module(trained_module(self.job(node))).model)
             if self.data.samples:
                 teacher.soft_labels = self._soft_labels(node, teacher)
             self._teachers[key] = teacher
@@ -109,10 +111,15 @@ class Context:
             device = torch.device("cuda" if gpu else "cpu")
             teacher.to(device)
             with torch.no_grad():
-                pairs = ((batch["index"], teacher(batch["inputs"].to(device))) for batch in self.data.every_batch())
-                labels = SoftLabels.write(path, pairs, self.data.samples, owner, cache)
+                labels = SoftLabels.write(path, logits_of(teacher, self.data, device), self.data.samples, owner, cache)
             teacher.to("cpu")
             return labels
+
+
+def logits_of(teacher: Teacher, data: Data, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield ``index`` and logits of every sample, a batch at a time; the teacher is on the device."""
+    for batch in data.every_batch():
+        yield batch["index"], teacher.logits({name: values.to(device) for name, values in batch.items()})
 
 
 def plan(experiment: Experiment, options: Options) -> list[StageNode]:

@@ -23,7 +23,7 @@ from kdlab.records.weights import classes_in, load_weights
 from kdlab.signals.outputs import check_class_order, logits_of, shape_of_logits
 from kdlab.stages.maps import check_maps
 from kdlab.stages.options import Options
-from kdlab.teacher import Teacher
+from kdlab.teacher import KnowsSamples, Teacher
 
 
 @dataclass
@@ -104,8 +104,8 @@ class Job:
         if not module.by_gradients:
             if epochs == 0 and self.experiment.stages[self.stage].weights is None:
                 raise StageError(
-                    f"stage {self.stage!r}: {type(module.model).__name__} learns in one fit, and max_epochs: 0 would "
-                    f"leave it unfitted; drop trainer.max_epochs, or name its weights"
+                    f"stage {self.stage!r}: {type(module.model).__name__} needs one epoch, and max_epochs: 0 would "
+                    f"leave it as it is; drop trainer.max_epochs, or name its weights"
                 )
             return
         if epochs is not None and 0 < epochs < every:
@@ -127,6 +127,8 @@ class Job:
         if self.teacher is not None:
             networks["its teacher"] = self.teacher.network
         for name, network in networks.items():
+            if isinstance(network, KnowsSamples):
+                continue  # whose classes were compared with the data's when it was made
             shape = shape_of_logits(network, inputs, name)
             if len(shape) != 2 or shape[1] != classes:
                 raise StageError(
@@ -145,25 +147,31 @@ class Job:
 
     def evaluate(self, module: lightning.LightningModule) -> Evaluate:
         """The callback that scores this stage as every other."""
-        explainer, description = self.experiment.build_explainer_factory(), self.data.description
+        adopted, description, reference = adopt_module(module), self.data.description, self.reference
+        explainer = self.experiment.build_explainer_factory() if adopted.explainable else None
         measures: dict[str, Any] = standard_measures(
             self._outputs(module) if description.classes is None else description.classes,
-            teacher=self.reference is not None,
+            teacher=reference is not None,
             explains=explainer is not None,
-            explainer=adopt_module(module).learned_explainer is not None,
+            explainer=adopted.learned_explainer is not None,
             mask=description.masked,
+            explains_teacher=reference is not None and reference.explainable,
         )
         measures = {name: m for name, m in measures.items() if name not in self.experiment.left_out}
         takes = self.experiment.metric_takes()
         own = {name: Measure(m, takes.get(name, {})) for name, m in self.experiment.build_metrics().items()}
         compared = {name for name, m in own.items() if any(n.startswith("teacher") for n in m.ask.needed.values())}
         # A stage that is compared with no teacher leaves those out, as it does with the standard ones.
-        measures |= {name: m for name, m in own.items() if self.reference is not None or name not in compared}
+        measures |= {
+            name: m
+            for name, m in own.items()
+            if (reference is not None or name not in compared) and (adopted.explainable or not m.explaining)
+        }
         every = self.experiment.every
         chosen_by = monitored(self.experiment.stages[self.stage].monitor, measures)
         if every is None and chosen_by is not None and chosen_by.explaining:
             every = 1  # an epoch is chosen among all
-        return Evaluate(measures, explainer, self.experiment.probe, teacher=self.reference, every=every)
+        return Evaluate(measures, explainer, self.experiment.probe, teacher=reference, every=every)
 
     @torch.no_grad()
     def _outputs(self, module: lightning.LightningModule) -> int:

@@ -54,7 +54,7 @@ def maps_of(
     with explaining(model), torch.no_grad(), capture(model, list(layers)) as captured:
         model(inputs)
         own = [plane(path, captured[path]) for path in layers]
-    _, features = teacher.logits_and_features(inputs, list(layers.values()))
+    _, features = teacher.logits_and_features({"inputs": inputs}, list(layers.values()))
     of_teacher = [plane(path, tensor) for path, tensor in zip(layers.values(), features, strict=True)]
     return list(zip(of_teacher, own, strict=True))
 

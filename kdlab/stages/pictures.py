@@ -180,7 +180,7 @@ def _attributions(
     """Attributions of the class that the model predicts: the teacher's, the model's, the learned explainer's."""
     found: dict[str, Tensor] = {}
     with torch.no_grad():
-        if teacher is not None:
+        if teacher is not None and teacher.explainable:
             found["teacher"] = teacher.attributions(shown.inputs, shown.predicted, explainer)
         adopted = adopt_module(module)
         found[stage] = explainer(adopted.model).attribute(shown.inputs, shown.predicted)

@@ -15,7 +15,7 @@ from kdlab.stages.graph import StageNode
 from kdlab.stages.job import Job, put, user_errors
 from kdlab.stages.options import Options
 from kdlab.stages.training import make_trainer
-from kdlab.teacher import Teacher
+from kdlab.teacher import teacher_of
 
 
 def rehearse(experiment: Experiment, options: Options) -> list[str]:
@@ -72,7 +72,7 @@ def rehearsed_job(context: Context, name: str) -> tuple[Job, LightningModule]:
     seed = experiment.seeds_of(name)[0]
     with user_errors(f"stage {name!r}"), forked(address(seed, "rehearsal")):
         node = context.graph.node(name, seed)
-        reference = context.combined(node, [Teacher(_network(experiment, teacher)) for teacher in node.reference])
+        reference = context.combined(node, [teacher_of(_network(experiment, teacher)) for teacher in node.reference])
         job = Job(
             experiment,
             name,

@@ -20,11 +20,12 @@ from kdlab.data.loader import ShuffledLoader, place
 from kdlab.modules.distilled import Distilled
 from kdlab.modules.fitted import Fitted
 from kdlab.modules.joint import Joint
+from kdlab.modules.recorded import Recorded
 from kdlab.modules.supervised import Supervised
 from kdlab.randomness import global_state, restore_global_state
 
 #: What keeps all that it gathers during an epoch in its checkpoint, or gathers nothing; others may not.
-MODULES = (Supervised, Distilled, Joint, Fitted)
+MODULES = (Supervised, Distilled, Joint, Fitted, Recorded)
 CALLBACKS = (Balance, EarlyStopping, LearningRateMonitor, WeightAveraging, EMAWeightAveraging)
 
 

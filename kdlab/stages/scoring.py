@@ -55,7 +55,7 @@ def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inpu
     model = adopted.model
     inputs = inputs.to(module.device)
     explainer = evaluate.explainer(model) if evaluate.explainer is not None else None
-    values = costs(model, inputs, explainer, adopted.learned_explainer)
+    values = costs(model, inputs, explainer, adopted.learned_explainer) if adopted.explainable else {}
     done = _done(job)
     values["training_seconds"] = done.seconds
     if done.memory_bytes is not None:

@@ -106,7 +106,7 @@ def test_another_number_of_trees_is_another_stage(tmp_path: Path) -> None:
 
 def test_an_estimator_that_is_never_fitted_is_refused(tmp_path: Path) -> None:
     path = experiment(tmp_path, trainer={"max_epochs": 0})
-    with pytest.raises(StageError, match=r"stage 'forest': .*max_epochs: 0 would leave it unfitted"):
+    with pytest.raises(StageError, match=r"stage 'forest': .*max_epochs: 0 would leave it as it is"):
         run(read(path), Options(mlruns=tmp_path / "mlruns"))
 
 

@@ -1,0 +1,82 @@
+"""``kdlab soft-labels``: what a finished stage says of every sample, in a file for somebody else's student."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdlab.configuration.experiment import read, read_outline
+from kdlab.configuration.outline import check_stage_names
+from kdlab.errors import ConfigurationError, StageError, listing
+from kdlab.stages.options import Options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdlab.data.soft_label_file import SoftLabelTable
+    from kdlab.stages.context import Context
+
+
+def write_soft_labels(parsed: argparse.Namespace) -> None:
+    """Write the file, and print how another experiment is taught by it."""
+    from kdlab.data.soft_label_file import ENDINGS, write
+
+    out: Path = parsed.out
+    kind = out.suffix.lower()
+    if kind not in ENDINGS:
+        raise ConfigurationError(f"--out {out}: the ending says the format, and is one of {listing(ENDINGS)}")
+    check_stage_names(read_outline(parsed.file, parsed.set, parsed.quick), [parsed.stage], "STAGE")
+    experiment = read(parsed.file, parsed.set, parsed.quick)
+    # Imported here, so that a wrong file is refused before torch and Lightning are loaded.
+    from kdlab.records.files import replacing
+    from kdlab.stages.context import Context
+
+    context = Context(experiment, Options(mlruns=parsed.mlruns.resolve(), accelerator=parsed.accelerator))
+    table = soft_labels(context, parsed.stage, parsed.seed, "probabilities" if parsed.probabilities else "logits")
+    with replacing(out) as scratch:
+        write(scratch, kind, table)
+    print(f"{out}: {table.holds} of {len(table.names):,} samples for {len(table.class_names or ())} classes")
+    model = f"{{class_path: SoftLabelFile, init_args: {{path: {out}}}}}"
+    print("a stage that teaches by it:")
+    print(f"  module: {{class_path: Recorded, init_args: {{model: {model}}}}}")
+
+
+def soft_labels(context: "Context", stage: str, seed: int | None, holds: str) -> "SoftLabelTable":
+    """What the stage's chosen model says of every sample of all splits, to the last bit.
+
+    Args:
+        context: of the experiment.
+        stage: its name.
+        seed: None takes the first that it is trained with.
+        holds: ``logits`` or ``probabilities``.
+
+    Raises:
+        StageError: If the stage is not finished, or nobody knows which sample is which.
+    """
+    import torch
+
+    from kdlab.data.soft_label_file import SoftLabelTable
+
+    names = context.data.description.sample_names
+    if names is None:
+        raise StageError(
+            f"the samples of {type(context.data.lightning).__name__} have no number, so a row could not be told from "
+            f"another; subclass kdlab.data.base.DataModule"
+        )
+    node = context.graph.node(stage, context.experiment.seeds_of(stage)[0] if seed is None else seed)
+    if not node.trained:
+        raise StageError(
+            f"stage {stage!r} with seed {node.seed} is not finished; kdlab run {context.experiment.path.name} "
+            f"--only {stage} trains it"
+        )
+    teacher = context.teacher(node)
+    rows: list[tuple[Tensor, Tensor]] = [
+        (batch["index"], teacher.exact_logits(batch)) for batch in context.data.every_batch()
+    ]
+    index, logits = (torch.cat(parts).cpu() for parts in zip(*rows, strict=True))
+    values = logits.double().softmax(dim=1) if holds == "probabilities" else logits
+    return SoftLabelTable(
+        [names[number] for number in index.tolist()],
+        context.data.description.class_names,
+        values.float().numpy(),
+        holds,
+    )
