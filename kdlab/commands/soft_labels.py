@@ -56,8 +56,9 @@ def soft_labels(context: "Context", stage: str, seed: int | None, holds: str) ->
 
     from kdlab.data.soft_label_file import SoftLabelTable
 
-    names = context.data.description.sample_names
-    if names is None:
+    description = context.data.description
+    names, class_names, targets = description.sample_names, description.class_names, description.targets
+    if names is None or class_names is None or targets is None:
         raise StageError(
             f"the samples of {type(context.data.lightning).__name__} have no number, so a row could not be told from "
             f"another; subclass kdlab.data.base.DataModule"
@@ -74,9 +75,8 @@ def soft_labels(context: "Context", stage: str, seed: int | None, holds: str) ->
     ]
     index, logits = (torch.cat(parts).cpu() for parts in zip(*rows, strict=True))
     values = logits.double().softmax(dim=1) if holds == "probabilities" else logits
+    numbers = torch.cat(list(targets.values()))[index].tolist()
+    labels = ["" if number < 0 else class_names[number] for number in numbers]
     return SoftLabelTable(
-        [names[number] for number in index.tolist()],
-        context.data.description.class_names,
-        values.float().numpy(),
-        holds,
+        [names[number] for number in index.tolist()], class_names, values.float().numpy(), holds, labels
     )

@@ -14,7 +14,7 @@ from kdlab.errors import first_line, listing
 REFUSALS = (ValueError, TypeError, LookupError, OSError, ImportError, RuntimeError, AssertionError, ArithmeticError)
 
 #: What data know about themselves: a constructor that has a parameter of this name without a value is handed it.
-NAMES = ("class_names", "feature_names", "preparation", "groups", "sample_names")
+NAMES = ("class_names", "feature_names", "preparation", "groups", "sample_names", "sample_targets")
 #: The same of their sizes, for parameters that take such a value: elsewhere ``inputs`` may mean a tensor.
 SIZES: dict[str, type] = {
     "classes": int,

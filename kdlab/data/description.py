@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kdlab.data.preparation import Preparation
@@ -54,6 +55,7 @@ class Description:
             "preparation": self.preparation,
             "groups": None if self.preparation is None else self.preparation.groups,
             "sample_names": self.sample_names,
+            "sample_targets": None if self.targets is None else torch.cat(list(self.targets.values())),
             "classes": self.classes,
             "shape": self.shape,
             "vocabulary": self.vocabulary,

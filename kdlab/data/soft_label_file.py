@@ -17,6 +17,8 @@ from kdlab.data.paths import resolved
 Array = np.ndarray[Any, Any]
 
 ID = "id"
+#: The class that a sample is known to be of, nothing where nobody knows: so that a file of another split is noticed.
+LABEL = "label"
 #: What the values can be; a file that kdlab writes says so in its columns (``logit:cat``) or its array's name.
 HELD = {"logits": "logit", "probabilities": "probability"}
 ENDINGS = (".parquet", ".pq", ".csv", ".npz")
@@ -31,20 +33,23 @@ class SoftLabelTable:
         class_names: Of the columns; None where the file has none.
         values: (samples, classes), float32.
         holds: ``logits`` or ``probabilities``; None where the file does not say.
+        labels: The class of each sample by its name, empty where it is not known; None where the file has none.
     """
 
     names: list[str]
     class_names: list[str] | None
     values: Array
     holds: str | None
+    labels: list[str] | None = None
 
 
 def read(path: str) -> SoftLabelTable:
     """Read a file of soft labels.
 
-    A table (CSV or Parquet) has a column ``id``, and a column a class, called by the class or ``logit:CLASS`` or
-    ``probability:CLASS``. An NPZ has ``id`` (samples,), ``logits`` or ``probabilities`` (samples, classes), and
-    ``class_names`` (classes,) if it likes. Objects in it are refused: nothing is unpickled.
+    A table (CSV or Parquet) has a column ``id``, a column ``label`` if it likes, and a column a class, called by the
+    class or ``logit:CLASS`` or ``probability:CLASS``. An NPZ has ``id`` (samples,), ``logits`` or ``probabilities``
+    (samples, classes), and ``class_names`` (classes,) and ``label`` (samples,) if it likes. Objects in it are refused:
+    nothing is unpickled.
 
     Args:
         path: ``~`` and ``${VARIABLE}`` are expanded.
@@ -75,13 +80,16 @@ def write(path: Path, kind: str, table: SoftLabelTable) -> None:
     """
     if table.holds is None or table.class_names is None:
         raise ValueError("soft labels are written with the names of their classes, and what they hold")
+    labels = {} if table.labels is None else {LABEL: table.labels}
     if kind == ".npz":
         arrays = {ID: np.array(table.names), table.holds: table.values, "class_names": np.array(table.class_names)}
         with path.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+            np.savez_compressed(
+                file, allow_pickle=False, **arrays | {name: np.array(column) for name, column in labels.items()}
+            )
         return
     columns = {f"{HELD[table.holds]}:{name}": table.values[:, n] for n, name in enumerate(table.class_names)}
-    content = pa.table({ID: table.names, **columns})
+    content = pa.table({ID: table.names, **labels, **columns})
     if kind == ".csv":
         pyarrow.csv.write_csv(content, path)
     else:
@@ -89,7 +97,7 @@ def write(path: Path, kind: str, table: SoftLabelTable) -> None:
 
 
 def _from_table(file: Path, ending: str) -> SoftLabelTable:
-    as_text = pyarrow.csv.ConvertOptions(column_types={ID: pa.string()})
+    as_text = pyarrow.csv.ConvertOptions(column_types={ID: pa.string(), LABEL: pa.string()})
     table = (
         pyarrow.csv.read_csv(file, convert_options=as_text) if ending == ".csv" else pyarrow.parquet.read_table(file)
     )
@@ -99,6 +107,8 @@ def _from_table(file: Path, ending: str) -> SoftLabelTable:
     if not table.num_rows:
         raise ValueError(f"{file} has no rows; one row a sample is needed")
     columns.remove(ID)
+    labels = [str(label or "") for label in table[LABEL].to_pylist()] if LABEL in columns else None
+    columns = [name for name in columns if name != LABEL]
     for name in columns:
         kind = table[name].type
         if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)) or table[name].null_count:
@@ -108,8 +118,8 @@ def _from_table(file: Path, ending: str) -> SoftLabelTable:
     values = np.stack([table[name].to_numpy().astype(np.float32) for name in columns], axis=1)
     for holds, prefix in HELD.items():
         if all(name.startswith(f"{prefix}:") for name in columns):
-            return SoftLabelTable(names, [name.removeprefix(f"{prefix}:") for name in columns], values, holds)
-    return SoftLabelTable(names, columns, values, None)
+            return SoftLabelTable(names, [name.removeprefix(f"{prefix}:") for name in columns], values, holds, labels)
+    return SoftLabelTable(names, columns, values, None, labels)
 
 
 def _from_npz(file: Path) -> SoftLabelTable:
@@ -119,13 +129,14 @@ def _from_npz(file: Path) -> SoftLabelTable:
         if ID not in arrays.files or len(held) != 1:
             raise ValueError(f"{file} holds {sorted(arrays.files)}; {ID!r} and one of {sorted(HELD)} are needed")
         names, values = arrays[ID], arrays[held[0]]
-        class_names = arrays["class_names"].astype(str).tolist() if "class_names" in arrays.files else None
+        texts = {name: arrays[name].astype(str).tolist() for name in ("class_names", LABEL) if name in arrays.files}
     if values.ndim != 2 or names.shape != values.shape[:1] or values.dtype.kind not in "fiu":
         raise ValueError(
             f"{file} holds {held[0]} of shape {values.shape} and type {values.dtype} beside {ID} of shape "
             f"{names.shape}; numbers (samples, classes) beside (samples,) are needed"
         )
-    return SoftLabelTable(names.astype(str).tolist(), class_names, values.astype(np.float32), held[0])
+    whose, class_names = names.astype(str).tolist(), texts.get("class_names")
+    return SoftLabelTable(whose, class_names, values.astype(np.float32), held[0], texts.get(LABEL))
 
 
 def _check(file: Path, table: SoftLabelTable) -> None:
@@ -133,6 +144,8 @@ def _check(file: Path, table: SoftLabelTable) -> None:
         raise ValueError(
             f"{file} names {len(table.class_names)} classes beside {table.values.shape[1]} columns of {table.holds}"
         )
+    if table.labels is not None and len(table.labels) != len(table.names):
+        raise ValueError(f"{file} has {len(table.labels)} labels of {len(table.names)} samples")
     finite = np.isfinite(table.values).all(axis=1)
     if not finite.all():
         raise ValueError(f"{file} holds values that are not finite, as for the sample {table.names[finite.argmin()]!r}")

@@ -29,10 +29,11 @@ class SoftLabelFile(nn.Module):
         class_names: What the classes are called; the data's. Columns of these names are put in their order, else
             columns stand in the order of the class numbers, and are called by them if they have names.
         holds: ``logits`` or ``probabilities``, where the file does not say.
+        sample_targets: The class numbers of the samples, -1 where not known; the data's.
 
     Raises:
         FileNotFoundError, ValueError: If the file is not there or cannot be read, samples are missing, the classes are
-            others, or probabilities do not sum to 1; it says which.
+            others, samples have other labels than in the data, or probabilities do not sum to 1; it says which.
     """
 
     logits: Tensor
@@ -44,6 +45,7 @@ class SoftLabelFile(nn.Module):
         sample_names: Sequence[str],
         class_names: Sequence[str] | None = None,
         holds: Literal["logits", "probabilities"] | None = None,
+        sample_targets: Tensor | None = None,
     ) -> None:
         super().__init__()
         table = read(path)
@@ -57,6 +59,9 @@ class SoftLabelFile(nn.Module):
         row = {name: number for number, name in enumerate(table.names)}
         rows = torch.tensor([row[name] for name in sample_names])
         values = torch.from_numpy(table.values)[rows][:, _order(path, table, classes, class_names)]
+        if table.labels is not None and sample_targets is not None:
+            called = list(map(str, class_names or range(classes)))
+            _check_labels(path, [table.labels[number] for number in rows], [*called, ""], sample_targets, sample_names)
         self.path = path
         self.register_buffer("logits", _logs(path, values, sample_names) if held == "probabilities" else values)
 
@@ -93,6 +98,20 @@ def _order(path: str, table: SoftLabelTable, classes: int, class_names: Sequence
         found = f"{table.values.shape[1]} classes" if columns is None else f"the classes {columns[:20]}"
         raise ValueError(f"{path} has {found}, and the data {wanted[:20]}")
     return [columns.index(name) for name in wanted]
+
+
+def _check_labels(
+    path: str, labels: Sequence[str], class_names: Sequence[str], targets: Tensor, names: Sequence[str]
+) -> None:
+    """Refuse a file whose samples have other labels under the same names; the last class name is that of no label."""
+    pairs = zip(labels, (class_names[target] for target in targets.tolist()), strict=True)
+    others = [number for number, (label, own) in enumerate(pairs) if label and own and label != own]
+    if others:
+        label, name = labels[others[0]], names[others[0]]
+        raise ValueError(
+            f"{path} gives other labels than the data to {len(others)} of {len(names)} samples, such as {label!r} to "
+            f"{name!r}: it is of another split; name the samples (row_id of a Table), or write it of these data"
+        )
 
 
 def _logs(path: str, probabilities: Tensor, names: Sequence[str]) -> Tensor:

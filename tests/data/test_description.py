@@ -37,7 +37,7 @@ def test_data_hand_out_the_names_that_they_have() -> None:
 
 
 def test_names_that_only_count_are_none() -> None:
-    always = {"preparation", "sample_names", "classes", "shape", "inputs"}
+    always = {"preparation", "sample_names", "sample_targets", "classes", "shape", "inputs"}
     assert MadeUp(classes=3).description.handed().keys() == {*always, "channels"}
     handed = MadeUp(shape=(4,), classes=3).description.handed()
     assert handed.keys() == {*always, "length", "feature_names", "groups"}

@@ -23,11 +23,19 @@ def table(**changes: Any) -> SoftLabelTable:
 @pytest.mark.parametrize("holds", ["logits", "probabilities"])
 def test_what_is_written_is_read_to_the_last_bit(tmp_path: Path, ending: str, holds: str) -> None:
     path = tmp_path / f"soft{ending}"
-    write(path, ending, table(holds=holds))
+    write(path, ending, table(holds=holds, labels=["cat", "", "7"]))
     again = read(str(path))
     assert (again.names, again.class_names, again.holds) == (["a/1", "7", "c"], ["cat", "dog"], holds)
+    assert again.labels == ["cat", "", "7"]
     assert again.values.dtype == np.float32
     assert np.array_equal(again.values, VALUES)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_labels_may_be_left_out(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"soft{ending}"
+    write(path, ending, table())
+    assert read(str(path)).labels is None
 
 
 def test_names_that_are_numbers_and_columns_called_by_the_class_alone_are_read(tmp_path: Path) -> None:
@@ -73,6 +81,7 @@ ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "other lengths": ({"id": np.arange(2), "logits": VALUES}, r"logits of shape \(3, 2\) .* beside id of shape \(2,\)"),
     "one axis": ({"id": np.arange(3), "logits": VALUES[:, 0]}, r"logits of shape \(3,\)"),
     "texts": ({"id": np.arange(3), "logits": VALUES.astype(str)}, "and type <U"),
+    "other labels": ({"id": np.arange(3), "logits": VALUES, "label": np.array(["a"])}, "has 1 labels of 3 samples"),
     "other classes": (
         {"id": np.arange(3), "logits": VALUES, "class_names": np.array(["a"])},
         "names 1 classes beside 2",

@@ -62,6 +62,20 @@ def test_what_does_not_fit_the_data_is_refused(tmp_path: Path, name: str) -> Non
         made(tmp_path, text, **arguments)
 
 
+LABELLED = "id,label,dog,cat\ntest/0,cat,0.1,0.9\ntrain/1,,1,0\ntrain/0,dog,0.25,0.75\n"
+
+
+@pytest.mark.parametrize("targets", [[1, 0, 0], [1, 1, 0], [-1, 1, -1]])
+def test_labels_that_are_the_data_s_or_unknown_to_one_side_are_taken(tmp_path: Path, targets: list[int]) -> None:
+    network = made(tmp_path, LABELLED, sample_targets=torch.tensor(targets))
+    assert torch.equal(network.logits, made(tmp_path).logits)
+
+
+def test_a_file_of_another_split_is_noticed_by_its_labels(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="other labels than the data to 1 of 3 samples, such as 'cat' to 'test/0'"):
+        made(tmp_path, LABELLED, sample_targets=torch.tensor([1, 0, 1]))
+
+
 def test_any_other_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds soft labels of the data's own samples, so .* no other input"):
         made(tmp_path)(torch.zeros(1, 4))

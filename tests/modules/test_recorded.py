@@ -125,6 +125,17 @@ def test_another_file_under_the_name_is_another_stage(taught: tuple[Path, Outcom
     assert all(one.fingerprint != other.fingerprint for one, other in zip(before, after, strict=True))
 
 
+def test_a_file_of_another_split_is_refused(taught: tuple[Path, Outcome], tmp_path: Path) -> None:
+    path, _ = taught
+    file = soft_labels(path, path.parent / "split.csv")
+    header, first, second, *others = file.read_text().splitlines()
+    swapped = [first.replace("train/0", "train/1"), second.replace("train/1", "train/0")]
+    file.write_text("\n".join([header, *swapped, *others]))
+    experiment = written(tmp_path, stages={"teacher": recorded(file), "student": content()["stages"]["student"]})
+    with pytest.raises(StageError, match="other labels than the data to 2 of 160 samples, such as '1' to 'train/0'"):
+        run(read(experiment), Options(mlruns=tmp_path / "mlruns"))
+
+
 def test_probabilities_teach_what_the_logits_teach_up_to_rounding(taught: tuple[Path, Outcome], tmp_path: Path) -> None:
     path, _ = taught
     logits, odds = (soft_labels(path, path.parent / f"{n}.npz", *m) for n, m in (("l", []), ("p", ["--probabilities"])))
