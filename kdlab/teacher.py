@@ -24,6 +24,10 @@ class KnowsSamples(Protocol):
         """Return the logits (batch, classes) of samples by their ``index`` (batch,)."""
         ...
 
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Refuse with a ValueError that says why."""
+        ...
+
 
 class Teacher:
     """A network in eval mode whose parameters take no gradient, and its soft labels where they are cached.
@@ -62,13 +66,16 @@ class Teacher:
         """Logits (batch, classes) of a batch: cached ones where the batch permits it by ``view``, else live ones."""
         if self.soft_labels is not None and "view" in batch and "index" in batch:
             return self.soft_labels.rows(batch["index"], batch["view"])
-        with torch.no_grad():
-            return self(batch["inputs"])
+        return self.uncached(batch)
 
     def exact_logits(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Logits (batch, classes) for whoever measures: as ``logits``, but live where the cache keeps less than all."""
         if self.soft_labels is None or self.soft_labels.exact:
             return self.logits(batch)
+        return self.uncached(batch)
+
+    def uncached(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Logits (batch, classes) of a batch from the network itself."""
         with torch.no_grad():
             return self(batch["inputs"])
 
@@ -136,33 +143,16 @@ class RecordedTeacher(BlackBox):
 
     Args:
         network: such as ``SoftLabelFile``, on whose refusal of any input all live calls end.
-        soft_labels, class_names: as in Teacher.
-
-    Raises:
-        TypeError: If the network knows no samples.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        soft_labels: SoftLabels | None = None,
-        class_names: Sequence[str] | None = None,
-    ) -> None:
-        Teacher.__init__(self, network, soft_labels, class_names)
-        if not isinstance(network, KnowsSamples):
-            raise TypeError(f"{type(network).__name__} has no of_samples(index)")
+    def __init__(self, network: KnowsSamples) -> None:
+        super().__init__(network)
         self._samples = network
 
-    def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits (batch, classes) of a batch's samples; one that is augmented (without ``view``) is refused."""
-        if self.soft_labels is None or "view" not in batch:
-            return self.exact_logits(batch)
-        return self.soft_labels.rows(batch["index"], batch["view"])
-
-    def exact_logits(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits (batch, classes) as they are on record; of an augmented batch there are none."""
+    def uncached(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Logits (batch, classes) as they are on record; of an augmented batch, without ``view``, there are none."""
         if "view" not in batch or "index" not in batch:
-            return self(batch["inputs"])
+            return super().uncached(batch)
         return self._samples.of_samples(batch["index"]).to(batch["index"].device)
 
 

@@ -43,6 +43,25 @@ def test_a_teacher_and_a_student_are_trained_on_two_devices(tmp_path: Path, monk
     assert all(one.trained and one.tested for one in outcome.nodes)
 
 
+@pytest.mark.parametrize("kind", ["Fitted", "Recorded"])
+def test_a_teacher_that_no_steps_train_takes_one_of_the_devices(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    tree = {"estimator": {"class_path": "sklearn.tree.DecisionTreeClassifier", "init_args": {"max_depth": 3}}}
+    rows = [f"{split}/{row},0,1,2" for split, rows in (("train", 80), ("val", 40), ("test", 40)) for row in range(rows)]
+    (tmp_path / "soft.csv").write_text("\n".join(["id,logit:0,logit:1,logit:2", *rows]))
+    model = {
+        "Fitted": {"class_path": "Estimator", "init_args": tree},
+        "Recorded": {"class_path": "SoftLabelFile", "init_args": {"path": str(tmp_path / "soft.csv")}},
+    }[kind]
+    teacher = {"module": {"class_path": kind, "init_args": {"model": model}}}
+    path = written(tmp_path, stages={"teacher": teacher, "student": content()["stages"]["student"]}, evaluate={})
+    options = Options(mlruns=tmp_path / "mlruns", accelerator="cpu", devices=2)
+    outcome = run(read(path, ["seeds=[0]"]), options)
+    assert [one.stage for one in outcome.nodes if one.trained and one.tested] == ["teacher", "student"]
+
+
 def test_what_the_ranks_complain_of_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     path = written(tmp_path, stages={"baseline": content()["stages"]["baseline"]})

@@ -4,21 +4,21 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from kdlab.configuration.experiment import read, read_outline
 from kdlab.configuration.outline import check_stage_names
 from kdlab.errors import ConfigurationError, StageError, listing
 from kdlab.stages.options import Options
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from kdlab.data.soft_label_file import SoftLabelTable
+    from kdlab.data.soft_label_table import SoftLabelTable
     from kdlab.stages.context import Context
 
 
 def write_soft_labels(parsed: argparse.Namespace) -> None:
     """Write the file, and print how another experiment is taught by it."""
-    from kdlab.data.soft_label_file import ENDINGS, write
+    from kdlab.data.soft_label_table import ENDINGS, write
 
     out: Path = parsed.out
     kind = out.suffix.lower()
@@ -35,9 +35,10 @@ def write_soft_labels(parsed: argparse.Namespace) -> None:
     with replacing(out) as scratch:
         write(scratch, kind, table)
     print(f"{out}: {table.holds} of {len(table.names):,} samples for {len(table.class_names or ())} classes")
-    model = f"{{class_path: SoftLabelFile, init_args: {{path: {out}}}}}"
-    print("a stage that teaches by it:")
-    print(f"  module: {{class_path: Recorded, init_args: {{model: {model}}}}}")
+    model = {"class_path": "SoftLabelFile", "init_args": {"path": str(out)}}
+    module = {"class_path": "Recorded", "init_args": {"model": model}}
+    block = yaml.safe_dump(module, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+    print(f"a stage that teaches by it:\n  module: {block.strip()}")
 
 
 def soft_labels(context: "Context", stage: str, seed: int | None, holds: str) -> "SoftLabelTable":
@@ -50,11 +51,13 @@ def soft_labels(context: "Context", stage: str, seed: int | None, holds: str) ->
         holds: ``logits`` or ``probabilities``.
 
     Raises:
-        StageError: If the stage is not finished, or nobody knows which sample is which.
+        StageError: If the stage has no such seed or is not finished, or nobody knows which sample is which.
     """
     import torch
 
-    from kdlab.data.soft_label_file import SoftLabelTable
+    from kdlab.data.soft_label_table import SoftLabelTable
+    from kdlab.records.soft_labels import gather
+    from kdlab.stages.context import exact_logits
 
     description = context.data.description
     names, class_names, targets = description.sample_names, description.class_names, description.targets
@@ -63,20 +66,17 @@ def soft_labels(context: "Context", stage: str, seed: int | None, holds: str) ->
             f"the samples of {type(context.data.lightning).__name__} have no number, so a row could not be told from "
             f"another; subclass kdlab.data.base.DataModule"
         )
-    node = context.graph.node(stage, context.experiment.seeds_of(stage)[0] if seed is None else seed)
+    seeds = context.experiment.seeds_of(stage)
+    if seed is not None and seed not in seeds:
+        raise StageError(f"stage {stage!r} is not trained with seed {seed}; it has {listing(map(str, seeds))}")
+    node = context.graph.node(stage, seeds[0] if seed is None else seed)
     if not node.trained:
         raise StageError(
             f"stage {stage!r} with seed {node.seed} is not finished; kdlab run {context.experiment.path.name} "
             f"--only {stage} trains it"
         )
-    teacher = context.teacher(node)
-    rows: list[tuple[Tensor, Tensor]] = [
-        (batch["index"], teacher.exact_logits(batch)) for batch in context.data.every_batch()
-    ]
-    index, logits = (torch.cat(parts).cpu() for parts in zip(*rows, strict=True))
+    logits = gather(exact_logits(context.teacher(node), context.data, torch.device("cpu")), context.data.samples)
     values = logits.double().softmax(dim=1) if holds == "probabilities" else logits
-    numbers = torch.cat(list(targets.values()))[index].tolist()
+    numbers = torch.cat(list(targets.values())).tolist()
     labels = ["" if number < 0 else class_names[number] for number in numbers]
-    return SoftLabelTable(
-        [names[number] for number in index.tolist()], class_names, values.float().numpy(), holds, labels
-    )
+    return SoftLabelTable(list(names), class_names, values.float().numpy(), holds, labels)

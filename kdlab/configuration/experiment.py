@@ -189,6 +189,10 @@ class Experiment:
         node = self._checked.evaluation.explainer
         return None if node is None else node.handed(self._names).build()
 
+    def by_gradients(self, stage: str) -> bool:
+        """Whether steps train the stage's module, which several devices can share; others say that they do not."""
+        return bool(getattr(self._module(stage).target, "by_gradients", True))
+
     def trainer_arguments(self, stage: str) -> dict[str, Any]:
         """Arguments of Lightning's Trainer: the experiment's, and the stage's own on top."""
         return {name: built(value) for name, value in self._checked.trainer_of(stage).items()}

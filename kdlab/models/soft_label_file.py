@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kdlab.data.soft_label_file import SoftLabelTable, names_missing, read
+from kdlab.data.soft_label_table import SoftLabelTable, names_missing, read
 from kdlab.models.estimator import FLOOR
 
 #: Probabilities of ten classes that are written with three decimals sum to 1 within half of this.
@@ -22,7 +22,7 @@ class SoftLabelFile(nn.Module):
     logits, (samples, classes) in the order of ``index``.
 
     Args:
-        path: A CSV, Parquet or NPZ file as ``kdlab.data.soft_label_file.read`` says, such as ``kdlab soft-labels``
+        path: A CSV, Parquet or NPZ file as ``kdlab.data.soft_label_table.read`` says, such as ``kdlab soft-labels``
             writes; every sample of the data, in all splits, has a row in it. Rows of other samples are passed over.
         classes: How many there are; the data's.
         sample_names: What the samples are called; the data's.

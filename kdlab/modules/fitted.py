@@ -36,16 +36,6 @@ class Fitted(WithoutGradients):
         if not callable(getattr(model, "fit", None)):
             raise TypeError(f"{type(model).__name__} has no fit(inputs, target); name an Estimator, or use Supervised")
 
-    def on_fit_start(self) -> None:
-        """Run one epoch.
-
-        Raises:
-            ValueError: If several devices train: each would fit to its own share of the samples.
-        """
-        if self.trainer.world_size > 1:
-            raise ValueError("an estimator is fitted by one process; run this stage with --devices 1")
-        super().on_fit_start()
-
     def on_train_start(self) -> None:
         """Fit; here and not step by step, so that a stage that is resumed fits to all samples, too."""
         loader = self.trainer.train_dataloader

@@ -111,15 +111,17 @@ class Context:
             device = torch.device("cuda" if gpu else "cpu")
             teacher.to(device)
             with torch.no_grad():
-                labels = SoftLabels.write(path, logits_of(teacher, self.data, device), self.data.samples, owner, cache)
+                labels = SoftLabels.write(
+                    path, exact_logits(teacher, self.data, device), self.data.samples, owner, cache
+                )
             teacher.to("cpu")
             return labels
 
 
-def logits_of(teacher: Teacher, data: Data, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def exact_logits(teacher: Teacher, data: Data, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield ``index`` and logits of every sample, a batch at a time; the teacher is on the device."""
     for batch in data.every_batch():
-        yield batch["index"], teacher.logits({name: values.to(device) for name, values in batch.items()})
+        yield batch["index"], teacher.exact_logits({name: values.to(device) for name, values in batch.items()})
 
 
 def plan(experiment: Experiment, options: Options) -> list[StageNode]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import time_ns
 from typing import Any
 
@@ -164,7 +164,9 @@ def train_node(
     elif not folder.resume.exists():
         folder.restart()
     describe(job, node, content_known=context.data_hash is not None)
-    if context.options.devices > 1 and lock is not None:
+    if not context.experiment.by_gradients(node.stage):
+        job = replace(job, options=replace(job.options, devices=1))
+    if job.options.devices > 1 and lock is not None:
         train_in_group(job, on_commit, lock)
     else:
         train(job, on_commit, list(callbacks))

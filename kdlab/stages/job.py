@@ -23,7 +23,7 @@ from kdlab.records.weights import classes_in, load_weights
 from kdlab.signals.outputs import check_class_order, logits_of, shape_of_logits
 from kdlab.stages.maps import check_maps
 from kdlab.stages.options import Options
-from kdlab.teacher import KnowsSamples, Teacher
+from kdlab.teacher import Teacher
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Job:
         with user_errors(f"stage {self.stage!r}"):
             if adopted.has_terms:
                 self._check_trainable(adopted, module.parameters())
-                self._check_classes(adopted.model, batch["inputs"][:2])
+                self._check_classes(adopted, {name: rows[:2] for name, rows in batch.items()})
                 if self.experiment.maps and self.reference is not None:
                     check_maps(adopted.model, self.reference, batch["inputs"][:2], self.experiment.maps)
             adopted.prepare(batch)
@@ -119,20 +119,23 @@ class Job:
                 f"set trainer: {{max_epochs: 0}} to take it as it is"
             )
 
-    def _check_classes(self, model: nn.Module, inputs: Tensor) -> None:
+    def _check_classes(self, module: StageModule, batch: Mapping[str, Tensor]) -> None:
         """Student and teacher must speak of the classes that the data have."""
-        classes, networks = self.data.description.classes, {"its model": model}
+        classes = self.data.description.classes
         if classes is None:
             return
+        shapes: dict[str, tuple[int, ...]] = {}
+        if module.explainable:  # else its classes were compared with the data's when it was made
+            own = f"its model ({type(module.model).__name__})"
+            shapes[own] = shape_of_logits(module.model, batch["inputs"], "its model")
         if self.teacher is not None:
-            networks["its teacher"] = self.teacher.network
-        for name, network in networks.items():
-            if isinstance(network, KnowsSamples):
-                continue  # whose classes were compared with the data's when it was made
-            shape = shape_of_logits(network, inputs, name)
+            shapes[f"its teacher ({type(self.teacher.network).__name__})"] = tuple(
+                self.teacher.exact_logits(batch).shape
+            )
+        for name, shape in shapes.items():
             if len(shape) != 2 or shape[1] != classes:
                 raise StageError(
-                    f"stage {self.stage!r}: {name} ({type(network).__name__}) gives outputs of shape {shape}, "
+                    f"stage {self.stage!r}: {name} gives outputs of shape {shape}, "
                     f"the data have {classes} classes: (batch, {classes}) is needed"
                 )
 

@@ -12,7 +12,7 @@ class Options:
         only: stages to run, with those that they need; empty means all.
         fresh: stages to train again although a finished one could be reused.
         seeds: seeds that replace those of the experiment; None keeps them.
-        devices: how many devices train one stage.
+        devices: how many devices train one stage; one that no steps train takes one.
         accelerator: ``cpu``, ``gpu`` or ``auto``, as Lightning's Trainer takes it.
         mlruns: folder of stages, tracking database and artifacts.
         quick: whether the experiment's ``quick`` overrides were applied.

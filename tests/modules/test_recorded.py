@@ -1,6 +1,8 @@
 """A teacher on record: its file teaches to the same bit, and what it cannot do is refused before anything trains."""
 
+import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,22 @@ from torch import nn
 
 from kdlab.__main__ import main
 from kdlab.configuration.experiment import read
+from kdlab.data.soft_label_table import read as read_table
 from kdlab.errors import StageError
+from kdlab.explainers.input_gradient import InputGradient
+from kdlab.models.mlp import MLP
+from kdlab.modules.distilled import Distilled
 from kdlab.modules.recorded import Recorded
+from kdlab.modules.term import Term
 from kdlab.records.weights import load_weights
 from kdlab.stages.context import Context
+from kdlab.stages.job import put
 from kdlab.stages.options import Options
 from kdlab.stages.run import Outcome, run
 from kdlab.teacher import Ensemble, RecordedTeacher, Teacher, teacher_of
+from kdlab.testing.loss_signals import Prepared
 from tests.experiments import SOFT, STUDENT, content, stage, written
+from tests.families import buildable
 from tests.stages.resumes import bench, check_every_checkpoint, place
 
 
@@ -77,10 +87,9 @@ def soft_labels(experiment: Path, out: Path, *more: str) -> Path:
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    """Teacher, baseline and student, trained, with an explainer that compares teacher and student."""
+    """Every kind of stage, trained, with an explainer that compares teacher and student."""
     folder = tmp_path_factory.mktemp("taught")
-    stages = {name: content()["stages"][name] for name in ("teacher", "baseline", "student")}
-    path = written(folder, stages=stages)
+    path = written(folder)
     return path, run(read(path), Options(mlruns=folder / "mlruns"))
 
 
@@ -91,7 +100,6 @@ def test_a_file_that_one_run_writes_teaches_another_to_the_same_weights(
     path, first = taught
     file = soft_labels(path, path.parent / f"teacher{ending}")
     stages = {**content()["stages"], "teacher": recorded(file)}
-    stages.pop("joint")
     second = run(read(written(tmp_path, stages=stages)), Options(mlruns=tmp_path / "mlruns"))
     assert [node.stage for node in second.nodes] == [node.stage for node in first.nodes]
     students = [node for node in second.nodes if node.stage == "student"]
@@ -147,6 +155,57 @@ def test_probabilities_teach_what_the_logits_teach_up_to_rounding(taught: tuple[
         network = Context(read(experiment), options).experiment.build_model("teacher")
         of_both.append(network.logits.softmax(1))
     torch.testing.assert_close(of_both[0], of_both[1], atol=2e-6, rtol=1e-5)
+
+
+LAYERED, EXPLAINED = {"features", "teacher_features"}, {"attributions", "teacher_attributions"}
+BUILDS = buildable("losses", classes=3, samples=12)
+
+
+class Kept(nn.Module):
+    """What a network says of twelve samples."""
+
+    def __init__(self, network: nn.Module, inputs: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("rows", network(inputs).detach())
+
+    def of_samples(self, index: torch.Tensor) -> torch.Tensor:
+        rows: torch.Tensor = self.rows[index]
+        return rows
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        raise ValueError("asked about an input")
+
+
+@pytest.mark.parametrize("build", BUILDS.values(), ids=[target.__name__ for target in BUILDS])
+def test_every_loss_is_taught_by_a_record_as_by_its_network_or_refused(build: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    network, inputs = MLP(36, 3, [8]), torch.randn(12, 1, 6, 6)
+    batch = {
+        "inputs": inputs,
+        "target": torch.arange(12) % 3,
+        "index": torch.arange(12),
+        "view": torch.zeros(12).long(),
+    }
+    batch["mask"] = (inputs > 0).float()
+
+    def value_by(teacher: Teacher) -> float:
+        torch.manual_seed(1)
+        loss = build()
+        takers = (loss.forward, loss.prepare) if isinstance(loss, Prepared) else (loss.forward,)
+        asked = {name for taker in takers for name in inspect.signature(taker).parameters}
+        layers = {"relu1": "relu1"} if asked & LAYERED else {}
+        explainer = InputGradient if asked & EXPLAINED else None
+        module = Distilled(MLP(36, 3, [8]), teacher, distill={"term": Term(loss, layers=layers, explainer=explainer)})
+        module.baseline = torch.zeros(1, 6, 6)
+        module.prepare(batch)
+        return float(module.terms(module.signals(batch), 0)["term"][1].detach())
+
+    record, asked = teacher_of(Kept(network, inputs)), inspect.signature(build().forward).parameters.keys()
+    if asked & LAYERED or "teacher_attributions" in asked:
+        with pytest.raises(ValueError, match=r"the teacher is a black box and (has no layers|cannot be explained)"):
+            value_by(record)
+    else:
+        assert value_by(record) == value_by(Teacher(network))
 
 
 MATCH = {"match": {"loss": {"class_path": "ExplanationMatch"}, "explainer": {"class_path": "InputGradient"}}}
@@ -210,7 +269,9 @@ def test_the_command_refuses_in_one_line(
     error = refused(capsys, str(path), "teacher", "--out", str(tmp_path / "out.pt"), *own)
     assert "the ending says the format, and is one of .parquet, .pq, .csv, .npz" in error
     error = refused(capsys, str(path), "student", "--seed", "9", "--out", out, *own)
-    assert "stage 'student' with seed 9 is not finished; kdlab run made_up.yaml --only student trains it" in error
+    assert "stage 'student' is not trained with seed 9; it has 0, 1" in error
+    error = refused(capsys, str(path), "student", "--set", "student.alpha=3", "--out", out, *own)
+    assert "stage 'student' with seed 0 is not finished; kdlab run made_up.yaml --only student trains it" in error
     assert list(tmp_path.iterdir()) == []
 
 
@@ -222,3 +283,61 @@ def test_the_command_prints_the_module_that_the_file_needs(
     first, _, module = capsys.readouterr().out.strip().splitlines()
     assert first == f"{file}: logits of 160 samples for 3 classes"
     assert yaml.safe_load(module) == recorded(file)
+
+
+def test_a_path_that_yaml_would_misread_is_quoted(
+    taught: tuple[Path, Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = taught
+    file = soft_labels(path, path.parent / "a, b: {c}.csv")
+    assert yaml.safe_load(capsys.readouterr().out.splitlines()[-1]) == recorded(file)
+
+
+def test_labels_and_seed_of_the_file_are_those_that_were_asked_for(taught: tuple[Path, Outcome]) -> None:
+    path, first = taught
+    files = [path.parent / "of0.npz", path.parent / "of1.npz"]
+    own = ["--mlruns", str(path.parent / "mlruns")]
+    for seed, file in enumerate(files):
+        assert main(["soft-labels", str(path), "student", "--seed", str(seed), "--out", str(file), *own]) == 0
+    students = [node for node in first.nodes if node.stage == "student"]
+    data = Context(read(path), Options(mlruns=path.parent / "mlruns")).data
+    for node, table in zip(students, [read_table(str(file)) for file in files], strict=True):
+        network = Context(read(path), Options(mlruns=path.parent / "mlruns")).experiment.build_model("student")
+        put(network, load_weights(node.folder.weights), "its weights")
+        batches = list(data.every_batch())
+        with torch.no_grad():
+            logits = torch.cat([network.eval()(batch["inputs"]) for batch in batches])
+        assert torch.equal(torch.from_numpy(table.values), logits)
+        assert table.labels == [str(target) for batch in batches for target in batch["target"].tolist()]
+
+
+def test_a_teacher_on_record_teaches_beside_a_network(taught: tuple[Path, Outcome], tmp_path: Path) -> None:
+    path, _ = taught
+    file = soft_labels(path, path.parent / "beside.parquet")
+    teacher, student = content()["stages"]["teacher"], content()["stages"]["student"]
+    # The same teacher twice has the mean that it has once.
+    stages = {"network": teacher, "teacher": recorded(file), "student": {**student, "teacher": ["network", "teacher"]}}
+    both = run(read(written(tmp_path, stages=stages)), Options(mlruns=tmp_path / "mlruns"))
+    alone = [node for node in taught[1].nodes if node.stage == "student"]
+    together = [node for node in both.nodes if node.stage == "student"]
+    for one, other in zip(together, alone, strict=True):
+        own, others = load_weights(one.folder.weights), load_weights(other.folder.weights)
+        assert all(torch.equal(own[name], others[name]) for name in own)
+
+
+def test_a_forest_s_file_teaches_patients_as_the_forest_does(tmp_path: Path) -> None:
+    estimator = {"class_path": "sklearn.ensemble.RandomForestClassifier", "init_args": {"n_estimators": 20}}
+    forest = {"class_path": "Estimator", "init_args": {"estimator": estimator}}
+    student = {"class_path": "MLP", "init_args": {"hidden": [4]}}
+    stages = {
+        "teacher": {"module": {"class_path": "Fitted", "init_args": {"model": forest}}},
+        "student": {"teacher": "teacher", "labelled": 20, "module": stage("Distilled", student, distill=SOFT)},
+    }
+    common: dict[str, Any] = {"data": {"class_path": "BreastCancer"}, "seeds": [0], "evaluate": {}}
+    path = written(tmp_path, stages=stages, **common)
+    first = run(read(path), Options(mlruns=tmp_path / "mlruns"))
+    stages["teacher"] = recorded(soft_labels(path, tmp_path / "forest.csv"))
+    second = run(read(written(tmp_path, stages=stages, **common)), Options(mlruns=tmp_path / "mlruns"))
+    live, by_file = (load_weights(outcome.nodes[1].folder.weights) for outcome in (first, second))
+    assert first.nodes[1].fingerprint != second.nodes[1].fingerprint
+    assert all(torch.equal(live[name], by_file[name]) for name in live)

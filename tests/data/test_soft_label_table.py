@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from kdlab.data.soft_label_file import ENDINGS, SoftLabelTable, read, write
+from kdlab.data.soft_label_table import ENDINGS, SoftLabelTable, read, write
 
 VALUES = np.array([[1.0, -2.5], [1 / 3, 1e-7], [-123456.78, 0.1]], dtype=np.float32)
 
