@@ -38,6 +38,13 @@ def test_labels_may_be_left_out(tmp_path: Path, ending: str) -> None:
     assert read(str(path)).labels is None
 
 
+@pytest.mark.parametrize("unsaid", [{"class_names": None}, {"holds": None}])
+def test_nothing_is_written_that_could_not_be_understood(tmp_path: Path, unsaid: dict[str, None]) -> None:
+    with pytest.raises(ValueError, match="written with the names of their classes, and what they hold"):
+        write(tmp_path / "soft.csv", ".csv", table(**unsaid))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_names_that_are_numbers_and_columns_called_by_the_class_alone_are_read(tmp_path: Path) -> None:
     (tmp_path / "soft.csv").write_text("dog,id,cat\n0.25,007,0.75\n0.5,8,0.5\n")
     read_table = read(str(tmp_path / "soft.csv"))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,6 +70,25 @@ LABELLED = "id,label,dog,cat\ntest/0,cat,0.1,0.9\ntrain/1,,1,0\ntrain/0,dog,0.25
 def test_labels_that_are_the_data_s_or_unknown_to_one_side_are_taken(tmp_path: Path, targets: list[int]) -> None:
     network = made(tmp_path, LABELLED, sample_targets=torch.tensor(targets))
     assert torch.equal(network.logits, made(tmp_path).logits)
+
+
+@pytest.mark.parametrize(("text", "targets"), [(LABELLED, None), (TEXT, torch.tensor([0, 0, 1]))])
+def test_labels_that_one_side_lacks_are_no_matter(tmp_path: Path, text: str, targets: torch.Tensor | None) -> None:
+    assert torch.equal(made(tmp_path, text, sample_targets=targets).logits, made(tmp_path).logits)
+
+
+@pytest.mark.parametrize("class_names", [["cat", "dog"], ["dog", "cat"]])
+def test_columns_follow_the_order_of_the_data_s_classes(tmp_path: Path, class_names: list[str]) -> None:
+    network = made(tmp_path, class_names=class_names)
+    assert network.logits[0].exp().tolist() == pytest.approx([{"cat": 0.75, "dog": 0.25}[name] for name in class_names])
+
+
+def test_columns_without_names_stand_in_the_order_of_the_class_numbers(tmp_path: Path) -> None:
+    np.savez(tmp_path / "soft.npz", id=np.array(NAMES), logits=np.arange(6).reshape(3, 2))
+    network = SoftLabelFile(str(tmp_path / "soft.npz"), 2, NAMES, ["cat", "dog"])
+    assert network.logits.tolist() == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(ValueError, match=r"has 2 classes, and the data \['a', 'b', 'c'\]"):
+        SoftLabelFile(str(tmp_path / "soft.npz"), 3, NAMES, ["a", "b", "c"])
 
 
 def test_a_file_of_another_split_is_noticed_by_its_labels(tmp_path: Path) -> None:

@@ -27,18 +27,20 @@ class Recorder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.fits: list[tuple[Tensor, Tensor]] = []
+        self.asked = 0
 
     def fit(self, inputs: Tensor, target: Tensor) -> None:
         self.fits.append((inputs, target))
 
     def forward(self, inputs: Tensor) -> Tensor:
+        self.asked += len(inputs)
         return inputs.new_zeros(len(inputs), 10)
 
 
 def trained(data: lightning.LightningDataModule, **arguments: Any) -> Recorder:
     model = Recorder()
     quiet: dict[str, Any] = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
-    trainer = lightning.Trainer(enable_model_summary=False, **quiet, **arguments)
+    trainer = lightning.Trainer(enable_model_summary=False, num_sanity_val_steps=0, **quiet, **arguments)
     trainer.fit(Fitted(model), datamodule=data)
     assert trainer.current_epoch == 1
     return model
@@ -50,6 +52,7 @@ def test_it_is_fitted_once_to_each_labelled_training_sample_in_order(labelled: i
     data = Digits(batch_size=64).arranged(3, labelled, transfer=False)
     model = trained(data, max_epochs=7, check_val_every_n_epoch=3)
     ((inputs, target),) = model.fits
+    assert model.asked == len(data.splits["val"]["target"])  # the one epoch is validated
     train = data.splits["train"]
     rows = train["target"] >= 0
     assert int(rows.sum()) == (labelled or len(rows))
