@@ -275,6 +275,22 @@ def test_the_command_refuses_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_samples_that_nobody_numbers_are_refused_on_both_sides(
+    taught: tuple[Path, Outcome], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = {"class_path": "tests.stages.foreign.Pairs"}
+    path = written(tmp_path, data=foreign, stages={"teacher": content()["stages"]["teacher"]}, evaluate={})
+    own = ("--mlruns", str(tmp_path / "mlruns"))
+    error = refused(capsys, str(path), "teacher", "--out", str(tmp_path / "out.csv"), *own)
+    assert "the samples of Pairs have no number, so a row could not be told from another" in error
+    file = soft_labels(taught[0], taught[0].parent / "foreign.csv")
+    path = written(tmp_path, data=foreign, stages={"teacher": recorded(file)}, evaluate={})
+    with pytest.raises(
+        StageError, match="SoftLabelFile needs classes, sample_names, which the data do not say of them"
+    ):
+        run(read(path), Options(mlruns=tmp_path / "mlruns"))
+
+
 def test_the_command_prints_the_module_that_the_file_needs(
     taught: tuple[Path, Outcome], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
