@@ -158,7 +158,7 @@ class Table(DataModule):
             groups = whom.codes
         draw = (self.fractions, self.split_seed, groups)
         if self.split is not None:
-            rows = named(self.split, self._complete(cells, self.split).to_pylist())
+            rows = named(f"column {self.split!r}", self._complete(cells, self.split).to_pylist())
             rows = rows if len(rows["val"]) else {**rows, **validation_from(rows["train"], target, *draw)}
         elif self.test_path is not None:
             first = cells.files[0][1]
@@ -166,7 +166,7 @@ class Table(DataModule):
         else:
             rows = drawn(target, *draw)
         if self.group is not None and groups is not None:
-            refuse_shared_groups(self.group, whom.levels, groups, rows)
+            refuse_shared_groups(f"column {self.group!r}", whom.levels, groups, rows)
         if self.limit is not None:
             rows = limited(rows, target, self.limit, self.split_seed)
         return rows, {} if groups is None else {"groups": groups}

@@ -11,6 +11,7 @@ import struct
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,6 +120,38 @@ def write_mixed(file: Path, rows: int = 120) -> Path:
     return write_csv(file, lines)
 
 
+def write_npz(file: Path, train: int = 60, val: int = 20, test: int = 20, size: int = 12, classes: int = 2) -> Path:
+    """Write arrays of grey images and of labels (samples, 1) for each split, in the layout of MedMNIST."""
+    values, target = patterns(train + val + test, classes, (size, size))
+    images, labels = (values * 255).astype(np.uint8), np.array(target, dtype=np.uint8)[:, None]
+    ends = {"train": slice(train), "val": slice(train, train + val), "test": slice(train + val, None)}
+    arrays = {f"{split}_images": images[rows] for split, rows in ends.items()}
+    arrays |= {f"{split}_labels": labels[rows] for split, rows in ends.items()}
+    return save_npz(file, **arrays)
+
+
+def write_beats(file: Path, rows: int = 120, seed: int = 0) -> Path:
+    """Write series, classes, patients and a second array of numbers, in the layout of single heart beats."""
+    values, target = patterns(rows, 4, (4,), seed)
+    steps = np.linspace(0, 1, 64)
+    waves = np.stack([np.interp(steps, np.linspace(0, 1, 4), row) for row in values])
+    return save_npz(
+        file,
+        x_uv=(waves * 2000 - 1000).astype(np.int16),
+        y=np.array(target, dtype=np.int8),
+        symbol=np.array(list("NSVF"))[target],
+        rr=np.random.default_rng(seed).uniform(0.4, 1.2, (rows, 3)).astype(np.float32),
+        record=(np.arange(rows) // 4 % 12 + 100 + 100 * seed).astype(np.int16),
+    )
+
+
+def save_npz(file: Path, **arrays: Any) -> Path:
+    """Write an NPZ file, and the folders above it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(file, **arrays)
+    return file
+
+
 def write_csv(file: Path, lines: Sequence[Sequence[object]]) -> Path:
     """Write a CSV file, and the folders above it."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -133,6 +166,9 @@ def write_all(folder: Path) -> Path:
     write_image_folder(folder / "cifar10-images")
     write_numbers(folder / "letter-recognition" / "letter.csv")
     write_mixed(folder / "german-credit" / "german_credit.csv")
+    write_npz(folder / "pneumonia-mnist" / "pneumoniamnist.npz")
+    write_beats(folder / "mitbih-beats" / "train.npz")
+    write_beats(folder / "mitbih-beats" / "test.npz", seed=1)
     return folder
 
 

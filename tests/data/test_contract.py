@@ -14,6 +14,7 @@ from kdlab.data.digits import Digits
 from kdlab.data.idx import Idx
 from kdlab.data.image_folder import ImageFolder
 from kdlab.data.mnist5k import MNIST5k
+from kdlab.data.npz import Npz
 from kdlab.data.table import Table
 from kdlab.testing.data import (
     check_batches,
@@ -23,7 +24,7 @@ from kdlab.testing.data import (
     check_order,
     check_repeatable,
 )
-from tests.data.made_up import MadeUp, write_idx, write_image_folder, write_mixed, write_numbers
+from tests.data.made_up import MadeUp, write_beats, write_idx, write_image_folder, write_mixed, write_npz, write_numbers
 from tests.families import buildable
 
 LISTED: dict[str, Callable[[Path], DataModule]] = {
@@ -34,6 +35,11 @@ LISTED: dict[str, Callable[[Path], DataModule]] = {
     "table of categories": lambda folder: Table(str(write_mixed(folder / "credit.csv")), target="class", batch_size=16),
     "idx": lambda folder: Idx(str(write_idx(folder)), val_size=40),
     "image_folder": lambda folder: ImageFolder(str(write_image_folder(folder)), batch_size=16),
+    "npz of images": lambda folder: Npz(str(write_npz(folder / "xray.npz")), batch_size=16),
+    "npz of series": lambda folder: Npz(
+        str(write_beats(folder / "beats.npz")), inputs="x_uv", kind="series", group="record", batch_size=8
+    ),
+    "npz of a table": lambda folder: Npz(str(write_beats(folder / "beats.npz")), inputs="rr", kind="table"),
     "made_up": lambda _: MadeUp(),
     "made_up table": lambda _: MadeUp(shape=(6,), classes=3),
     "made_up series": lambda _: MadeUp(shape=(2, 32), classes=3, augment=Noise(0.1)),
@@ -50,6 +56,15 @@ REAL: dict[str, Callable[[], DataModule]] = {
     "letters": lambda: Table("${KDLAB_DATA}/letter-recognition/letter.csv", target="letter"),
     "german credit": lambda: Table("${KDLAB_DATA}/german-credit/german_credit.csv", target="class"),
     "fashion": lambda: Idx("${KDLAB_DATA}/fashion-mnist", train_size=2000, test_size=500),
+    "pneumonia": lambda: Npz("${KDLAB_DATA}/pneumonia-mnist/pneumoniamnist.npz"),
+    "beats": lambda: Npz(
+        "${KDLAB_DATA}/mitbih-beats/train.npz",
+        test_path="${KDLAB_DATA}/mitbih-beats/test.npz",
+        inputs="x_uv",
+        kind="series",
+        class_names=["N", "S", "V", "F"],
+        group="record",
+    ),
     "cifar": lambda: ImageFolder("${KDLAB_DATA}/cifar10-images", train_size=1000),
 }
 

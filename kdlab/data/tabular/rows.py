@@ -28,15 +28,19 @@ def validation_from(
     return {"train": rows[first], "val": rows[second]}
 
 
-def named(column: str, words: Sequence[str]) -> dict[str, Tensor]:
-    """Return the rows of the splits that a column names; ``val`` may have none.
+def named(called: str, words: Sequence[str]) -> dict[str, Tensor]:
+    """Return the rows of the splits that words name; ``val`` may have none.
+
+    Args:
+        called: What a message calls the words: ``column 'part'``.
+        words: Of each row.
 
     Raises:
         ValueError: If it says something else, or names no row for training or test.
     """
     unknown = sorted({word for word in set(words) if word.lower() not in SPLIT_WORDS})
     if unknown:
-        raise ValueError(f"column {column!r} says {unknown[:5]}; it may say train, val and test")
+        raise ValueError(f"{called} says {unknown[:5]}; it may say train, val and test")
     splits = [SPLIT_WORDS[word.lower()] for word in words]
     rows = {
         split: torch.tensor([row for row, word in enumerate(splits) if word == split], dtype=torch.int64)
@@ -44,7 +48,7 @@ def named(column: str, words: Sequence[str]) -> dict[str, Tensor]:
     }
     for split in ("train", "test"):
         if not len(rows[split]):
-            raise ValueError(f"column {column!r} names no row {split}")
+            raise ValueError(f"{called} names no row {split}")
     return rows
 
 
@@ -73,7 +77,7 @@ def parts_of(target: Tensor, sizes: Sequence[int], seed: int, groups: Tensor | N
     return parts
 
 
-def refuse_shared_groups(column: str, names: Sequence[str], groups: Tensor, rows: dict[str, Tensor]) -> None:
+def refuse_shared_groups(called: str, names: Sequence[str], groups: Tensor, rows: dict[str, Tensor]) -> None:
     """Refuse a group of which different splits have rows.
 
     Raises:
@@ -84,7 +88,7 @@ def refuse_shared_groups(column: str, names: Sequence[str], groups: Tensor, rows
         for group in torch.unique(groups[chosen]).tolist():
             if first.setdefault(group, split) != split:
                 raise ValueError(
-                    f"{names[group]!r} of column {column!r} has rows in {first[group]} and in {split}; a group is in"
+                    f"{names[group]!r} of {called} has rows in {first[group]} and in {split}; a group is in"
                     " one split: leave out group, or what says the splits"
                 )
 
