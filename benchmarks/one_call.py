@@ -32,8 +32,8 @@ from kdlab.explainers.players import Groups, Players
 from kdlab.models.mlp import MLP
 from kdlab.modules.joint import Joint
 from kdlab.stages.context import Context
-from kdlab.stages.job import trained_module
 from kdlab.stages.options import Options
+from kdlab.stages.seeded_stage import trained_module
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "mnist5k.yaml"
 BATCHES = (1, 64, 256)
@@ -76,7 +76,7 @@ def judged(experiment: Experiment, mlruns: Path, samples: int, draws: int) -> Ta
     planned = context.graph.node("joint", experiment.seeds_of("joint")[0])
     if not planned.trained:
         raise FileNotFoundError(f"no finished joint stage in {mlruns}; make experiment NAME=mnist5k, with this code")
-    module = trained_module(context.job(planned))
+    module = trained_module(context.seeded_stage(planned))
     if not isinstance(module, Joint) or not isinstance(module.explainer, AmortisedShapley):
         raise TypeError("the joint stage has no AmortisedShapley")
     data = context.data

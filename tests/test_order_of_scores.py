@@ -18,10 +18,10 @@ from tests.stage_folders import begin_stage, done
 
 
 def test_scores_stand_in_the_order_of_the_samples_whatever_the_loaders(tmp_path: Path) -> None:
-    job: Any = SimpleNamespace(folder=StageFolder(tmp_path))
+    seeded: Any = SimpleNamespace(folder=StageFolder(tmp_path))
     parts = [torch.tensor([[7.0, 0.5], [2.0, 0.25]]), torch.tensor([[5.0, 1.0], [0.0, torch.nan]])]
     evaluate: Any = SimpleNamespace(scores={"accuracy": parts})
-    _write_scores(job, evaluate, "e1")
+    _write_scores(seeded, evaluate, "e1")
     with np.load(tmp_path / "scores-e1.npz") as found:
         assert found["accuracy:index"].tolist() == [0, 2, 5, 7]
         np.testing.assert_array_equal(found["accuracy"], [np.nan, 0.25, 1.0, 0.5])

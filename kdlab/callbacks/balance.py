@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.modules.adopted import adopt_module
-from kdlab.modules.means import Means
+from kdlab.modules.epoch_means import EpochMeans
 from kdlab.modules.supervised import Terms
 
 
@@ -57,7 +57,7 @@ class Balance(lightning.Callback):
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}")
         self.every_n_steps = every_n_steps
-        self._means = Means()
+        self._means = EpochMeans()
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Ask to be shown the terms."""

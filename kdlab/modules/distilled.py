@@ -12,7 +12,7 @@ from kdlab.data.adopted import data_of
 from kdlab.data.batches import as_batch
 from kdlab.losses.logits.soft_targets import SoftTargets
 from kdlab.modules.ema import EMA
-from kdlab.modules.means import Means
+from kdlab.modules.epoch_means import EpochMeans
 from kdlab.modules.schedules import Schedule
 from kdlab.modules.supervised import Supervised, Terms
 from kdlab.modules.teacher_maps import dead_maps, frozen_maps
@@ -90,7 +90,7 @@ class Distilled(Supervised):
         self._student_layers = _unique(path for term in self.distill.values() for path in term.layers)
         self._teacher_layers = _unique(path for term in self.distill.values() for path in term.layers.values())
         self._maps: dict[str, SoftLabels] = {}
-        self._dead = Means()
+        self._dead = EpochMeans()
         for name, term in self.distill.items():
             check_term(name, term, self._asks[name])
             if term.frozen_teacher_maps and self.average is not None:

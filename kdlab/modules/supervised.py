@@ -14,7 +14,7 @@ from kdlab.data.adopted import data_of
 from kdlab.data.batches import as_batch
 from kdlab.data.description import Description
 from kdlab.losses.logits.cross_entropy import CrossEntropy
-from kdlab.modules.means import Means
+from kdlab.modules.epoch_means import EpochMeans
 from kdlab.modules.task import Task
 from kdlab.modules.untouched import untouched
 from kdlab.signals.outputs import check_logits, logits_of
@@ -73,7 +73,7 @@ class Supervised(lightning.LightningModule):
         self.model = model
         self.task = task if task is not None else CrossEntropy()
         self.task_weight = task_weight
-        self.means = Means()
+        self.means = EpochMeans()
         self.observe: Callable[[Terms], None] | None = None
         # A buffer, so that it moves with the module; the data has it, so it stands in no checkpoint.
         self.register_buffer("baseline", None, persistent=False)

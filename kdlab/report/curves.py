@@ -48,7 +48,8 @@ def _chart(key: str, curves: Mapping[int, Curve]) -> Markup:
             epochs, means, lowest, highest = zip(*curve, strict=True)
             axes.fill_between(epochs, lowest, highest, color=colour(number), alpha=0.16, linewidth=0, zorder=1)
             style = DASHES[number % len(DASHES)]
-            axes.plot(epochs, means, color=colour(number), linestyle=style, linewidth=2, clip_on=False)
+            mark = "o" if len(curve) == 1 else None  # one point alone makes no line
+            axes.plot(epochs, means, color=colour(number), linestyle=style, linewidth=2, marker=mark, clip_on=False)
 
     epochs = ticks([point[0] for point in points], whole=True)
     values = ticks([height for _, _, *heights in points for height in heights], ends=ENDS[key])

@@ -13,8 +13,8 @@ from kdlab.modules.adopted import adopt_module
 from kdlab.records.soft_labels import Cache, SoftLabels
 from kdlab.records.weights import load_weights
 from kdlab.stages.graph import Graph, StageNode
-from kdlab.stages.job import Job, trained_module, user_errors
 from kdlab.stages.options import Options
+from kdlab.stages.seeded_stage import SeededStage, trained_module, user_errors
 from kdlab.teacher import Ensemble, Teacher, teacher_of
 
 
@@ -56,11 +56,11 @@ class Context:
         """The nodes that were asked for, and all that they need, in an order to run them."""
         return self.graph.plan(self.options.only)
 
-    def job(self, node: StageNode) -> Job:
+    def seeded_stage(self, node: StageNode) -> SeededStage:
         """All that training or testing a node takes; its teachers must be finished."""
         self._refuse_changed(node.stage)
         reference = self.combined(node, [self.teacher(teacher) for teacher in node.reference])
-        return Job(
+        return SeededStage(
             self.experiment,
             node.stage,
             node.seed,
@@ -92,7 +92,7 @@ class Context:
         """A finished node as a teacher, with its soft labels where samples have a number."""
         key = f"{node.fingerprint} {self.experiment.stages[node.stage].cache or {}}"
         if key not in self._teachers:
-            teacher = teacher_of(adopt_module(trained_module(self.job(node))).model)
+            teacher = teacher_of(adopt_module(trained_module(self.seeded_stage(node))).model)
             if self.data.samples:
                 teacher.soft_labels = self._soft_labels(node, teacher)
             self._teachers[key] = teacher

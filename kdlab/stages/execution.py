@@ -14,9 +14,9 @@ from kdlab.records.executions import Execution, StageUse, Status, new_id
 from kdlab.records.stage_records import StageRecord
 from kdlab.stages.context import Context
 from kdlab.stages.graph import StageNode
-from kdlab.stages.job import Job
 from kdlab.stages.progress import Progress
 from kdlab.stages.scoring import test
+from kdlab.stages.seeded_stage import SeededStage
 from kdlab.stages.stage_process import train_in_group
 from kdlab.stages.training import train
 from kdlab.tracking.courier import Courier
@@ -157,44 +157,44 @@ def train_node(
     """
     if node.trained:
         return
-    folder, job = node.folder, context.job(node)
+    folder, seeded = node.folder, context.seeded_stage(node)
     if folder.fault is not None:
         print(f"{node.stage} seed {node.seed}: {folder.fault}; it is trained again", flush=True)
         folder.clear()
     elif not folder.resume.exists():
         folder.restart()
-    describe(job, node, content_known=context.data_hash is not None)
+    describe(seeded, node, content_known=context.data_hash is not None)
     if not context.experiment.by_gradients(node.stage):
-        job = replace(job, options=replace(job.options, devices=1))
-    if job.options.devices > 1 and lock is not None:
-        train_in_group(job, on_commit, lock)
+        seeded = replace(seeded, options=replace(seeded.options, devices=1))
+    if seeded.options.devices > 1 and lock is not None:
+        train_in_group(seeded, on_commit, lock)
     else:
-        train(job, on_commit, list(callbacks))
+        train(seeded, on_commit, list(callbacks))
 
 
 def evaluate_node(context: Context, node: StageNode, testing: bool = True) -> None:
     """Test a trained node, unless that was done; the caller holds its folder's lock."""
     node.folder.tidy()
     if testing and not node.tested:
-        test(context.job(node), node.evaluation)
+        test(context.seeded_stage(node), node.evaluation)
 
 
-def describe(job: Job, node: StageNode, content_known: bool) -> None:
+def describe(seeded: SeededStage, node: StageNode, content_known: bool) -> None:
     """Write ``stage.json``: what this folder is."""
-    earlier = job.folder.record
-    stage = job.experiment.stages[job.stage]
+    earlier = seeded.folder.record
+    stage = seeded.experiment.stages[seeded.stage]
     teachers = [teacher.fingerprint for teacher in node.teachers]
     record = StageRecord(
-        experiment=job.experiment.name,
-        stage=job.stage,
-        seed=job.seed,
-        fingerprint=job.folder.fingerprint,
-        config=job.experiment.resolved["stages"][job.stage],
-        parameters=job.experiment.parameters(job.stage),
+        experiment=seeded.experiment.name,
+        stage=seeded.stage,
+        seed=seeded.seed,
+        fingerprint=seeded.folder.fingerprint,
+        config=seeded.experiment.resolved["stages"][seeded.stage],
+        parameters=seeded.experiment.parameters(seeded.stage),
         teacher=teachers[0] if len(teachers) == 1 else teachers or None,
         start=None if node.start is None else node.start.fingerprint,
-        unknown_data=None if content_known else type(job.data.lightning).__name__,
+        unknown_data=None if content_known else type(seeded.data.lightning).__name__,
         kind=str(stage.module["class_path"]).rpartition(".")[2],
         created=time_ns() // 10**6 if earlier is None else earlier.created,
     )
-    record.write(job.folder.path)
+    record.write(seeded.folder.path)

@@ -20,8 +20,8 @@ from kdlab.modules.adopted import adopt_module
 from kdlab.records.files import replacing, write_json
 from kdlab.signals.outputs import logits_of
 from kdlab.stages.figures import SAMPLES, attribution_panel, map_panel
-from kdlab.stages.job import Job
 from kdlab.stages.maps import maps_of
+from kdlab.stages.seeded_stage import SeededStage
 from kdlab.teacher import Teacher
 
 #: Samples of a split that an explainer's readable form is made for, at most.
@@ -35,7 +35,7 @@ Made = TypeVar("Made")
 
 
 def draw(
-    job: Job,
+    seeded: SeededStage,
     module: lightning.LightningModule,
     explainer: Callable[[nn.Module], Attribution] | None,
     evaluation: str,
@@ -46,30 +46,32 @@ def draw(
     the terminal and in ``shown-<evaluation>.json``, which is written last: a stage that has it is not drawn again.
 
     Args:
-        job: the stage.
+        seeded: the stage.
         module: with its chosen weights, in eval mode.
         explainer: the post-hoc method of the evaluation, or None.
         evaluation: its hash.
     """
     failed: dict[str, str] = {}
-    for name, write in _wanted(job, module, explainer):
-        path = job.folder.path / name
+    for name, write in _wanted(seeded, module, explainer):
+        path = seeded.folder.path / name
         try:
             with replacing(path) as scratch:
                 write(scratch)
         except UNDRAWN as error:
             path.unlink(missing_ok=True)  # one of other weights would be taken for this one's
             failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            print(f"{job.stage} seed {job.seed}: {name} could not be made ({failed[name]}); its results are whole")
-    write_json(job.folder.path / f"shown-{evaluation}.json", {"failed": failed})
+            print(
+                f"{seeded.stage} seed {seeded.seed}: {name} could not be made ({failed[name]}); its results are whole"
+            )
+    write_json(seeded.folder.path / f"shown-{evaluation}.json", {"failed": failed})
 
 
 def _wanted(
-    job: Job, module: lightning.LightningModule, explainer: Callable[[nn.Module], Attribution] | None
+    seeded: SeededStage, module: lightning.LightningModule, explainer: Callable[[nn.Module], Attribution] | None
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """What is to be written, by its name in the folder, and how."""
-    if job.seed == job.experiment.seeds_of(job.stage)[0]:
-        yield from _of_samples(job, module, explainer)
+    if seeded.seed == seeded.experiment.seeds_of(seeded.stage)[0]:
+        yield from _of_samples(seeded, module, explainer)
     learned = adopt_module(module).learned_explainer
     if learned is None:
         return
@@ -78,7 +80,7 @@ def _wanted(
     def make_readable() -> None:
         """Once, by the first that needs it, so that what fails here costs no more than that."""
         if isinstance(learned, Writes):
-            data = job.arranged_data(module)
+            data = seeded.arranged_data(module)
             splits = {"training": "train", "validation": "val"}
             learned.write({name: data.probe(WRITTEN_FOR, split)["inputs"] for name, split in splits.items()})
 
@@ -101,26 +103,26 @@ def _after(
 
 
 def _of_samples(
-    job: Job,
+    seeded: SeededStage,
     module: lightning.LightningModule,
     explainer: Callable[[nn.Module], Attribution] | None,
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Attributions where there is an explainer, maps where they were asked for; none of data with unknown units."""
-    teacher, layers, model = job.reference, job.experiment.maps, adopt_module(module).model
-    description = job.data.description
+    teacher, layers, model = seeded.reference, seeded.experiment.maps, adopt_module(module).model
+    description = seeded.data.description
     prepared, names = description.preparation, description.class_names
     if prepared is None or names is None:
         return
     features = description.feature_names if prepared.columns is None else [column.words for column in prepared.columns]
 
     def attributions(path: Path) -> None:
-        shown = _shown(job.data, names, model, teacher)
-        found = _attributions(job.stage, module, teacher, explainer, shown) if explainer is not None else {}
+        shown = _shown(seeded.data, names, model, teacher)
+        found = _attributions(seeded.stage, module, teacher, explainer, shown) if explainer is not None else {}
         _save(path, attribution_panel(prepared.undone(shown.inputs.cpu()), _on_cpu(found), shown.titles, features))
 
     def maps(path: Path) -> None:
-        shown = _shown(job.data, names, model, teacher)
-        found = _maps(job.stage, model, teacher, layers, shown) if teacher is not None else {}
+        shown = _shown(seeded.data, names, model, teacher)
+        found = _maps(seeded.stage, model, teacher, layers, shown) if teacher is not None else {}
         _save(path, map_panel(prepared.undone(shown.inputs.cpu()), _on_cpu(found), shown.titles))
 
     if explainer is not None:

@@ -12,8 +12,8 @@ from kdlab.records.stage_folder import StageFolder
 from kdlab.records.weights import load_weights
 from kdlab.stages.context import Context
 from kdlab.stages.graph import StageNode
-from kdlab.stages.job import Job, put, user_errors
 from kdlab.stages.options import Options
+from kdlab.stages.seeded_stage import SeededStage, put, user_errors
 from kdlab.stages.training import make_trainer
 from kdlab.teacher import teacher_of
 
@@ -32,26 +32,26 @@ def rehearse_stages(context: Context, stages: list[str], balance: bool = False) 
     """Send one batch through some stages of an execution; the balance of their terms costs a backward pass a term."""
     lines = []
     for name in stages:
-        job, module = rehearsed_job(context, name)
+        seeded, module = rehearsed_stage(context, name)
         adopted = adopt_module(module)
-        check_trainer(job)
-        teachers = context.graph.node(name, job.seed).teachers
+        check_trainer(seeded)
+        teachers = context.graph.node(name, seeded.seed).teachers
         untrained = [teacher.stage for teacher in teachers if not teacher.trained]
         hint = f" (with {', '.join(untrained)} still untrained)" if balance and untrained else ""
         count = sum(p.numel() for p in adopted.model.parameters())
         lines.append(f"{name}: {type(module).__name__}, {count:,} parameters, every term reaches what it trains{hint}")
         if balance and adopted.has_terms:
-            with user_errors(f"stage {name!r}"), forked(address(job.seed, "rehearsal")):
-                lines += _balance(adopted, first_batch(job.arranged_data(module).lightning))
+            with user_errors(f"stage {name!r}"), forked(address(seeded.seed, "rehearsal")):
+                lines += _balance(adopted, first_batch(seeded.arranged_data(module).lightning))
     return lines
 
 
-def check_trainer(job: Job) -> None:
+def check_trainer(seeded: SeededStage) -> None:
     """Let Lightning refuse the stage's settings before anything trains."""
-    arguments = job.experiment.trainer_arguments(job.stage)
+    arguments = seeded.experiment.trainer_arguments(seeded.stage)
     # These two would be set for the whole process, and all that they may be was checked when the file was read.
     settings = {name: value for name, value in arguments.items() if name not in ("deterministic", "benchmark")}
-    make_trainer(job, [], logger=False, devices=1, strategy="auto", **settings)
+    make_trainer(seeded, [], logger=False, devices=1, strategy="auto", **settings)
 
 
 def _balance(module: StageModule, batch: dict[str, Tensor]) -> list[str]:
@@ -66,14 +66,14 @@ def _balance(module: StageModule, batch: dict[str, Tensor]) -> list[str]:
     ]
 
 
-def rehearsed_job(context: Context, name: str) -> tuple[Job, LightningModule]:
+def rehearsed_stage(context: Context, name: str) -> tuple[SeededStage, LightningModule]:
     """A stage at its first seed and its module, which has seen one batch; unfinished teachers are untrained."""
     experiment = context.experiment
     seed = experiment.seeds_of(name)[0]
     with user_errors(f"stage {name!r}"), forked(address(seed, "rehearsal")):
         node = context.graph.node(name, seed)
         reference = context.combined(node, [teacher_of(_network(experiment, teacher)) for teacher in node.reference])
-        job = Job(
+        seeded = SeededStage(
             experiment,
             name,
             seed,
@@ -84,9 +84,9 @@ def rehearsed_job(context: Context, name: str) -> tuple[Job, LightningModule]:
             context.options,
             None if node.start is None else experiment.build_model(node.start.stage).state_dict(),
         )
-        module = job.build()
+        module = seeded.build()
         module.configure_optimizers()
-    return job, module
+    return seeded, module
 
 
 def _network(experiment: Experiment, node: StageNode) -> nn.Module:

@@ -17,46 +17,48 @@ from kdlab.randomness import address, forked
 from kdlab.records.files import replacing
 from kdlab.records.stage_records import Done, TestResult
 from kdlab.stages.costs import costs
-from kdlab.stages.job import Job, trained_module, user_errors
 from kdlab.stages.pictures import draw
+from kdlab.stages.seeded_stage import SeededStage, trained_module, user_errors
 from kdlab.stages.training import make_trainer, quiet
 
 
-def test(job: Job, evaluation: str) -> None:
+def test(seeded: SeededStage, evaluation: str) -> None:
     """Bring a stage's test to its end: its numbers first, then its pictures, which can cost none of them.
 
     What an earlier call has written stays. The folder's lock is held by the caller.
     """
-    with forked(address(job.seed, "testing")):
-        module = trained_module(job)
-        evaluate = job.evaluate(module)
-        if job.folder.test_result(evaluation) is None:
-            _score(job, module, evaluate, evaluation)
+    with forked(address(seeded.seed, "testing")):
+        module = trained_module(seeded)
+        evaluate = seeded.evaluate(module)
+        if seeded.folder.test_result(evaluation) is None:
+            _score(seeded, module, evaluate, evaluation)
     # Drawn behind a kill they are what they would have been: their randomness does not follow on the test's.
-    with forked(address(job.seed, "pictures")):
-        draw(job, module, evaluate.explainer, evaluation)
+    with forked(address(seeded.seed, "pictures")):
+        draw(seeded, module, evaluate.explainer, evaluation)
 
 
-def _score(job: Job, module: lightning.LightningModule, evaluate: Evaluate, evaluation: str) -> None:
+def _score(seeded: SeededStage, module: lightning.LightningModule, evaluate: Evaluate, evaluation: str) -> None:
     """Test the chosen weights and write ``scores-<evaluation>.npz`` and ``test-<evaluation>.json``."""
-    folder = job.folder
-    trainer = make_trainer(job, [evaluate], logger=False, devices=1, strategy="auto")
-    with quiet(), user_errors(f"stage {job.stage!r}"):
-        (metrics,) = trainer.test(module, datamodule=job.arranged_data(module).lightning, verbose=False)
+    folder = seeded.folder
+    trainer = make_trainer(seeded, [evaluate], logger=False, devices=1, strategy="auto")
+    with quiet(), user_errors(f"stage {seeded.stage!r}"):
+        (metrics,) = trainer.test(module, datamodule=seeded.arranged_data(module).lightning, verbose=False)
         module.eval()
-        sample = as_batch(next(iter(job.arranged_data(module).lightning.test_dataloader())))
-        metrics = dict(metrics) | _costs(job, module, evaluate, sample["inputs"][:64]) | _described(module)
-    _write_scores(job, evaluate, evaluation)
-    TestResult(metrics, time_ns() // 10**6, _done(job).epoch).write(folder.path, evaluation)
+        sample = as_batch(next(iter(seeded.arranged_data(module).lightning.test_dataloader())))
+        metrics = dict(metrics) | _costs(seeded, module, evaluate, sample["inputs"][:64]) | _described(module)
+    _write_scores(seeded, evaluate, evaluation)
+    TestResult(metrics, time_ns() // 10**6, _done(seeded).epoch).write(folder.path, evaluation)
 
 
-def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inputs: Tensor) -> dict[str, float]:
+def _costs(
+    seeded: SeededStage, module: lightning.LightningModule, evaluate: Evaluate, inputs: Tensor
+) -> dict[str, float]:
     adopted = adopt_module(module)
     model = adopted.model
     inputs = inputs.to(module.device)
     explainer = evaluate.explainer(model) if evaluate.explainer is not None else None
     values = costs(model, inputs, explainer, adopted.learned_explainer) if adopted.explainable else {}
-    done = _done(job)
+    done = _done(seeded)
     values["training_seconds"] = done.seconds
     if done.memory_bytes is not None:
         # What the training held at most beside what its process held before, validation included.
@@ -64,10 +66,12 @@ def _costs(job: Job, module: lightning.LightningModule, evaluate: Evaluate, inpu
     return {f"cost/{name}": value for name, value in values.items()}
 
 
-def _done(job: Job) -> Done:
-    done = job.folder.done
+def _done(seeded: SeededStage) -> Done:
+    done = seeded.folder.done
     if done is None:
-        raise StageError(f"stage {job.stage!r} is not finished, and only what is finished is tested: {job.folder.path}")
+        raise StageError(
+            f"stage {seeded.stage!r} is not finished, and only what is finished is tested: {seeded.folder.path}"
+        )
     return done
 
 
@@ -79,7 +83,7 @@ def _described(module: lightning.LightningModule) -> dict[str, float]:
     return {f"train/explainer/{name}": float(value) for name, value in explainer.describe().items()}
 
 
-def _write_scores(job: Job, evaluate: Evaluate, evaluation: str) -> None:
+def _write_scores(seeded: SeededStage, evaluate: Evaluate, evaluation: str) -> None:
     """The score of every sample by metric, sorted by the sample's index."""
     arrays: dict[str, Any] = {}
     for name, parts in evaluate.scores.items():
@@ -87,5 +91,5 @@ def _write_scores(job: Job, evaluate: Evaluate, evaluation: str) -> None:
         rows = rows[rows[:, 0].argsort()]
         arrays[f"{name}:index"] = rows[:, 0].long().numpy()
         arrays[name] = rows[:, 1].numpy()
-    with replacing(job.folder.path / f"scores-{evaluation}.npz") as scratch, scratch.open("wb") as file:
+    with replacing(seeded.folder.path / f"scores-{evaluation}.npz") as scratch, scratch.open("wb") as file:
         numpy.savez_compressed(file, **arrays)

@@ -22,7 +22,7 @@ from kdlab.records.files import write_json
 from kdlab.stages.options import Options
 
 if TYPE_CHECKING:
-    from kdlab.stages.job import Job
+    from kdlab.stages.seeded_stage import SeededStage
 
 #: How often the parent looks what the children have committed, in seconds.
 PATIENCE = 1.0
@@ -30,11 +30,11 @@ INTERRUPTED = 130
 ORPHANED = 129
 
 
-def train_in_group(job: "Job", on_commit: Callable[[], None], lock: int) -> None:
+def train_in_group(seeded: "SeededStage", on_commit: Callable[[], None], lock: int) -> None:
     """Train a stage in child processes and show what they commit.
 
     Args:
-        job: the stage.
+        seeded: the stage.
         on_commit: called every second while they train.
         lock: descriptor of the folder's lock, which the caller holds.
 
@@ -42,11 +42,11 @@ def train_in_group(job: "Job", on_commit: Callable[[], None], lock: int) -> None
         StageError: If the group fails; the message is the last line that it wrote.
         Interrupted: If the group was told to stop.
     """
-    folder, experiment = job.folder, job.experiment
+    folder, experiment = seeded.folder, seeded.experiment
     request, log = folder.path / "request.json", folder.path / "ranks.log"
-    parts = {"stage": job.stage, "seed": job.seed, "file": str(experiment.path.resolve())}
+    parts = {"stage": seeded.stage, "seed": seeded.seed, "file": str(experiment.path.resolve())}
     parts |= {"overrides": list(experiment.overrides), "quick": experiment.quick}
-    write_json(request, {**parts, "options": asdict(job.options)})
+    write_json(request, {**parts, "options": asdict(seeded.options)})
     with log.open("w") as output, lifeline() as line:
         command = [sys.executable, "-m", "kdlab.stages.stage_process", str(request)]
         group = subprocess.Popen(command, stdin=line, stdout=output, stderr=subprocess.STDOUT, pass_fds=(lock,))
@@ -64,7 +64,9 @@ def train_in_group(job: "Job", on_commit: Callable[[], None], lock: int) -> None
         raise Interrupted
     if folder.done is None:
         said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["nothing was said"]
-        raise StageError(f"stage {job.stage!r} failed on {job.options.devices} devices: {said[-1]} (all of it: {log})")
+        raise StageError(
+            f"stage {seeded.stage!r} failed on {seeded.options.devices} devices: {said[-1]} (all of it: {log})"
+        )
 
 
 @contextmanager
@@ -101,7 +103,7 @@ def main(request: Path) -> int:
     options = replace(options, mlruns=Path(options.mlruns))
     try:
         context = Context(read(Path(parts["file"]), parts["overrides"], parts["quick"]), options)
-        train(context.job(context.graph.node(parts["stage"], parts["seed"])), lambda: None, [])
+        train(context.seeded_stage(context.graph.node(parts["stage"], parts["seed"])), lambda: None, [])
     except Interrupted:
         return INTERRUPTED
     except ConfigurationError as error:

@@ -21,39 +21,39 @@ from kdlab.records.stage_records import Done
 from kdlab.records.weights import WholeCheckpoints, save_weights
 from kdlab.stages.checkpoints import Checkpoints
 from kdlab.stages.costs import PeakMemory
-from kdlab.stages.job import Job, direction, put
 from kdlab.stages.journal import Journal
 from kdlab.stages.loops import Moments, call_between
+from kdlab.stages.seeded_stage import SeededStage, direction, put
 from kdlab.stages.validated_weights import Scored, exported
 
 #: Least time between two checkpoints of a stage: what a kill can cost.
 CHECKPOINT_SECONDS = 2.0
 
 
-def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Callback]) -> None:
+def train(seeded: SeededStage, on_commit: Callable[[], None], callbacks: list[lightning.Callback]) -> None:
     """Train a stage to its end, from its checkpoint where there is one; the folder's lock is held by the caller."""
-    stage, folder = job.experiment.stages[job.stage], job.folder
-    with forked(address(job.seed, "training")):
-        module = job.build()
-        evaluate, journal = job.evaluate(module), Journal(folder)
+    stage, folder = seeded.experiment.stages[seeded.stage], seeded.folder
+    with forked(address(seeded.seed, "training")):
+        module = seeded.build()
+        evaluate, journal = seeded.evaluate(module), Journal(folder)
         higher = direction(stage.monitor, evaluate)
         scored = Scored()
-        own = job.experiment.callbacks(job.stage)
+        own = seeded.experiment.callbacks(seeded.stage)
         checkpoints = Checkpoints(folder, journal, scored, stage.monitor, higher, CHECKPOINT_SECONDS, on_commit, own)
-        arguments = job.experiment.trainer_arguments(job.stage)
+        arguments = seeded.experiment.trainer_arguments(seeded.stage)
         if arguments.get("max_epochs") == 0:
-            save_weights(folder.weights, exported(module), job.class_names)
+            save_weights(folder.weights, exported(module), seeded.class_names)
             folder.finish(Done(-1, None, None, 0, 0, 0.0, 0.0, versions()))
             return
-        trainer = make_trainer(job, [evaluate, scored, *own, checkpoints, *callbacks], logger=journal, **arguments)
+        trainer = make_trainer(seeded, [evaluate, scored, *own, checkpoints, *callbacks], logger=journal, **arguments)
         call_between(trainer, Moments(checkpoints.before_epoch, checkpoints.between_batches))
-        before = job.teacher.state_hash() if job.teacher is not None else None
-        data = job.arranged_data(module).lightning
+        before = seeded.teacher.state_hash() if seeded.teacher is not None else None
+        data = seeded.arranged_data(module).lightning
         with PeakMemory(trainer.strategy.root_device) as memory:
             fit(trainer, module, data, folder)
-        if job.teacher is not None and job.teacher.state_hash() != before:
+        if seeded.teacher is not None and seeded.teacher.state_hash() != before:
             raise StageError(
-                f"stage {job.stage!r} changed its teacher while it trained: a loss or callback writes to it"
+                f"stage {seeded.stage!r} changed its teacher while it trained: a loss or callback writes to it"
             )
         if checkpoints.best_score is None:
             raise DivergedError(
@@ -61,7 +61,7 @@ def train(job: Job, on_commit: Callable[[], None], callbacks: list[lightning.Cal
             )
         explain_chosen(module, data, trainer, checkpoints, journal, evaluate)
         if trainer.is_global_zero:
-            finish(folder, checkpoints, trainer, journal, evaluate, memory, job.class_names)
+            finish(folder, checkpoints, trainer, journal, evaluate, memory, seeded.class_names)
 
 
 def fit(trainer: lightning.Trainer, module: lightning.LightningModule, data: Any, folder: StageFolder) -> None:  # noqa: ANN401
@@ -137,25 +137,25 @@ def versions() -> dict[str, str]:
     return {"torch": str(torch.__version__), "lightning": version("lightning")}
 
 
-def make_trainer(job: Job, callbacks: list[lightning.Callback], **arguments: Any) -> lightning.Trainer:  # noqa: ANN401
+def make_trainer(seeded: SeededStage, callbacks: list[lightning.Callback], **arguments: Any) -> lightning.Trainer:  # noqa: ANN401
     """Lightning's Trainer without its own files, bars and samplers."""
     settings: dict[str, Any] = {
-        "accelerator": job.options.accelerator,
-        "devices": job.options.devices,
+        "accelerator": seeded.options.accelerator,
+        "devices": seeded.options.devices,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,
-        "default_root_dir": job.folder.path,
+        "default_root_dir": seeded.folder.path,
     }
-    if job.options.devices > 1:
+    if seeded.options.devices > 1:
         settings["strategy"] = "ddp"
     try:
         with quiet():
             trainer = lightning.Trainer(**{**settings, **arguments}, callbacks=callbacks)
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise StageError(f"stage {job.stage!r}: Lightning's Trainer refuses its settings: {error}") from error
+        raise StageError(f"stage {seeded.stage!r}: Lightning's Trainer refuses its settings: {error}") from error
     trainer.strategy.checkpoint_io = WholeCheckpoints()
     return trainer
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from kdlab.errors import ConfigurationError, listing, suggestion
 from kdlab.stages.context import Context
 from kdlab.stages.options import Options
-from kdlab.stages.rehearsal import rehearse_stages, rehearsed_job
+from kdlab.stages.rehearsal import rehearse_stages, rehearsed_stage
 from kdlab.sweep.criteria import Measured
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.space import Values
@@ -43,8 +43,8 @@ def _quantities(sweep: Sweep) -> Iterator[tuple[str, str, Measured]]:
 def _check_logged(sweep: Sweep, context: Context, what: str, quantity: Measured) -> None:
     if quantity.metric.startswith("cost/"):
         return
-    job, module = rehearsed_job(context, quantity.stage)
-    logged = [f"val/{name}" for name in job.evaluate(module).measures]
+    seeded, module = rehearsed_stage(context, quantity.stage)
+    logged = [f"val/{name}" for name in seeded.evaluate(module).measures]
     if quantity.metric not in logged:
         raise ConfigurationError(
             f"{sweep.path.name}: {what}: stage {quantity.stage!r} logs no {quantity.metric!r}"

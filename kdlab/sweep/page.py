@@ -61,7 +61,8 @@ def _page(sweep: Sweep, study: Study, place: StudyPlace) -> str:
 
 def _html(figure: "Figure", first: bool) -> Markup:
     """The figure as HTML; plotly's own script comes with the first, so that the page opens without a network."""
-    figure.update_layout(title=None)  # the heading says it
+    # The heading is the title, and the paper is the page's.
+    figure.update_layout(title=None, paper_bgcolor="rgba(0,0,0,0)", modebar_bgcolor="rgba(0,0,0,0)")
     drawn = figure.to_html(full_html=False, include_plotlyjs=first, config={"displaylogo": False})
     return Markup(drawn)  # noqa: S704 plotly writes the names as JSON, which cannot end its script
 

@@ -121,7 +121,7 @@ def test_a_list_names_what_can_stand_alone_and_not_what_serves_it(capsys: pytest
         "PerSample",
         "Removal",
         "Learned",
-        "Means",
+        "EpochMeans",
         "Deployed",
         "PairNets",
         "_Fall",

@@ -22,9 +22,9 @@ from kdlab.modules.recorded import Recorded
 from kdlab.modules.term import Term
 from kdlab.records.weights import load_weights
 from kdlab.stages.context import Context
-from kdlab.stages.job import put
 from kdlab.stages.options import Options
 from kdlab.stages.run import Outcome, run
+from kdlab.stages.seeded_stage import put
 from kdlab.teacher import Ensemble, RecordedTeacher, Teacher, teacher_of
 from kdlab.testing.loss_signals import Prepared
 from tests.experiments import SOFT, STUDENT, content, stage, written

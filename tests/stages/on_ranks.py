@@ -20,14 +20,14 @@ def main(experiment: Path, mlruns: Path, kept: Path, seconds: float) -> None:
     kdlab.stages.training.CHECKPOINT_SECONDS = seconds
     torch.manual_seed(random.randrange(10**6))
     context = Context(read(experiment), Options(mlruns=mlruns, accelerator="cpu", devices=2))
-    job = context.job(context.graph.node("alone", 0))
-    job.folder.path.mkdir(parents=True, exist_ok=True)
+    seeded = context.seeded_stage(context.graph.node("alone", 0))
+    seeded.folder.path.mkdir(parents=True, exist_ok=True)
 
     def keep() -> None:  # called on rank 0 alone
         kept.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(job.folder.path, kept / f"{len(list(kept.iterdir())):03}")
+        shutil.copytree(seeded.folder.path, kept / f"{len(list(kept.iterdir())):03}")
 
-    kdlab.stages.training.train(job, keep, [])
+    kdlab.stages.training.train(seeded, keep, [])
 
 
 if __name__ == "__main__":

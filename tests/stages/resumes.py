@@ -16,8 +16,8 @@ from kdlab.configuration.experiment import read
 from kdlab.records.stage_folder import StageFolder
 from kdlab.records.weights import load_weights
 from kdlab.stages.context import Context
-from kdlab.stages.job import Job
 from kdlab.stages.options import Options
+from kdlab.stages.seeded_stage import SeededStage
 from kdlab.stages.training import train
 from tests.experiments import written
 
@@ -43,29 +43,29 @@ class Bench:
 
     @property
     def folder(self) -> StageFolder:
-        return self.job().folder
+        return self.seeded().folder
 
-    def job(self) -> Job:
+    def seeded_stage(self) -> SeededStage:
         """Everything built anew, as in a process that has just begun, in whatever random state that is in."""
         torch.manual_seed(random.randrange(10**6))
         np.random.seed(random.randrange(10**6))
         context = Context(read(self.experiment), Options(mlruns=self.mlruns, accelerator="cpu"))
         node = context.graph.node(self.stage, 0)
         for before in node.needed:
-            needed = context.job(before)
+            needed = context.seeded_stage(before)
             if needed.folder.done is None:
                 trained(needed)
-        return context.job(node)
+        return context.seeded_stage(node)
 
     def keeping(self, kept: Path) -> list[Path]:
         """Train, or go on, and keep a copy of the folder at every checkpoint."""
-        job, copies = self.job(), list[Path]()
+        seeded, copies = self.seeded(), list[Path]()
 
         def keep() -> None:
             # In the order of time: a resume counts on from the one that it began with.
-            copies.append(shutil.copytree(job.folder.path, kept / f"{len(copies):03}"))
+            copies.append(shutil.copytree(seeded.folder.path, kept / f"{len(copies):03}"))
 
-        trained(job, keep)
+        trained(seeded, keep)
         return copies
 
     def put_back(self, copy: Path) -> None:
@@ -74,9 +74,9 @@ class Bench:
         shutil.copytree(copy, self.folder.path)
 
 
-def trained(job: Job, on_commit: Any = lambda: None) -> None:
-    job.folder.path.mkdir(parents=True, exist_ok=True)
-    train(job, on_commit, [])
+def trained(seeded: SeededStage, on_commit: Any = lambda: None) -> None:
+    seeded.folder.path.mkdir(parents=True, exist_ok=True)
+    train(seeded, on_commit, [])
 
 
 def bench(folder: Path, monkeypatch: pytest.MonkeyPatch, stages: dict[str, Any], **changes: Any) -> Bench:

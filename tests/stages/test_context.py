@@ -91,11 +91,11 @@ def test_a_stage_is_not_built_from_another_file_than_its_fingerprint_knows(proje
     del project.content["stages"]["student"]  # whose teacher would have to be finished
     context = opened(project)
     teacher, baseline = context.plan()
-    assert context.job(baseline).stage == "baseline"
+    assert context.seeded_stage(baseline).stage == "baseline"
     vector(project)
-    assert context.job(teacher).stage == "teacher", "what it does not name may change"
+    assert context.seeded_stage(teacher).stage == "teacher", "what it does not name may change"
     with pytest.raises(StageError, match="stage 'baseline': a file or module that it names was changed while"):
-        context.job(baseline)
+        context.seeded_stage(baseline)
     assert address_of(opened(project), "baseline") != baseline.folder.fingerprint
 
 
@@ -105,7 +105,7 @@ def test_what_a_callback_writes_to_stops_nothing(project: Project) -> None:
     context = opened(project)
     baseline = context.plan()[1]
     rewrite(project.folder / FILE)
-    assert context.job(baseline).stage == "baseline"
+    assert context.seeded_stage(baseline).stage == "baseline"
 
 
 def test_code_that_is_edited_meanwhile_is_not_what_a_worker_trains_with(project: Project) -> None:

@@ -137,8 +137,8 @@ def test_foreign_data_cannot_be_cut_to_fewer_labels(tmp_path: Path) -> None:
 def test_kdlabs_data_are_cut_for_a_foreign_module_too(tmp_path: Path) -> None:
     stages = {"theirs": {**THEIRS, "labelled": 12}}
     context = Context(read(written(tmp_path, stages=stages)), options(tmp_path))
-    job = context.job(context.graph.node("theirs", 0))
-    batches = list(job.arranged_data(job.build()).lightning.train_dataloader())
+    seeded = context.seeded_stage(context.graph.node("theirs", 0))
+    batches = list(seeded.arranged_data(seeded.build()).lightning.train_dataloader())
     assert len(batches) == 5, "as many as with all labels"
     index = torch.cat([batch["index"] for batch in batches])
     assert len(set(index.tolist())) == 12
@@ -158,4 +158,4 @@ def test_a_context_adopts_its_data_once(tmp_path: Path) -> None:
     assert isinstance(context.data.lightning, Pairs)
     assert context.data_hash is None
     assert Context(experiment, options(tmp_path), before=context).data is context.data
-    assert context.job(context.graph.node("theirs", 0)).data is context.data
+    assert context.seeded_stage(context.graph.node("theirs", 0)).data is context.data

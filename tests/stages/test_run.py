@@ -22,10 +22,10 @@ from kdlab.stages import execution
 from kdlab.stages.checkpoints import Checkpoints
 from kdlab.stages.context import plan
 from kdlab.stages.graph import StageNode
-from kdlab.stages.job import Job
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse
 from kdlab.stages.run import Outcome, run
+from kdlab.stages.seeded_stage import SeededStage
 from tests.data.made_up import MadeUp
 from tests.experiments import content, written
 
@@ -333,10 +333,10 @@ def test_a_stage_is_locked_while_it_is_trained_and_tested(tmp_path: Path, monkey
     seen = []
 
     def watched(name: str, do: Callable[..., None]) -> Callable[..., None]:
-        def looks(job: Job, *arguments: object) -> None:
-            do(job, *arguments)
+        def looks(seeded: SeededStage, *arguments: object) -> None:
+            do(seeded, *arguments)
             with pytest.raises(Timeout):
-                FileLock(job.folder.path / "lock", timeout=0).acquire()
+                FileLock(seeded.folder.path / "lock", timeout=0).acquire()
             seen.append(name)
 
         return looks

@@ -27,7 +27,7 @@ from kdlab.teacher import Teacher
 
 
 @dataclass
-class Job:
+class SeededStage:
     """One stage with one seed, and what it needs.
 
     Args:
@@ -182,11 +182,11 @@ class Job:
         return int(logits_of(module.eval()(first_batch(self.data.lightning)["inputs"][:1])).shape[1])
 
 
-def trained_module(job: Job) -> lightning.LightningModule:
+def trained_module(seeded: SeededStage) -> lightning.LightningModule:
     """The stage's module with its final weights."""
-    module = job.build()
-    weights = load_weights(job.folder.weights)
-    put(module, {**module.state_dict(), **weights}, f"the weights in {job.folder.path.name}")
+    module = seeded.build()
+    weights = load_weights(seeded.folder.weights)
+    put(module, {**module.state_dict(), **weights}, f"the weights in {seeded.folder.path.name}")
     return module.eval()
 
 

@@ -5,39 +5,39 @@ import pytest
 import torch
 
 from kdlab.modules.distilled import Distilled
-from kdlab.modules.means import Means
+from kdlab.modules.epoch_means import EpochMeans
 from kdlab.modules.supervised import Supervised
 from tests.modules.fitting import fit, student, teacher
 
 
 def test_the_mean_is_over_the_steps_at_which_a_term_counted() -> None:
-    means = Means()
+    means = EpochMeans()
     means.add({"loss": torch.tensor(1.0), "match": torch.tensor(4.0)})
     means.add({"loss": torch.tensor(3.0)})
     assert means.compute() == {"loss": 2.0, "match": 4.0}
 
 
 def test_a_term_that_is_zero_at_every_step_is_named() -> None:
-    means = Means()
+    means = EpochMeans()
     for value in (0.0, 0.5):
         means.add({"alive": torch.tensor(value), "dead": torch.tensor(0.0)})
     assert means.always_zero() == ["dead"]
 
 
 def test_sums_go_on_after_a_checkpoint() -> None:
-    whole, first = Means(), Means()
+    whole, first = EpochMeans(), EpochMeans()
     for value in (0.1, 0.2, 0.7):
         whole.add({"loss": torch.tensor(value)})
     for value in (0.1, 0.2):
         first.add({"loss": torch.tensor(value)})
-    second = Means()
+    second = EpochMeans()
     second.load_state_dict(first.state_dict(), torch.device("cpu"))
     second.add({"loss": torch.tensor(0.7)})
     assert second.compute() == whole.compute()
 
 
 def test_nothing_is_left_after_a_reset() -> None:
-    means = Means()
+    means = EpochMeans()
     means.add({"loss": torch.tensor(1.0)})
     means.reset()
     assert means.compute() == {}

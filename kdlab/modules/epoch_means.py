@@ -11,7 +11,7 @@ from torch import Tensor
 FOLD = 64
 
 
-class Means:
+class EpochMeans:
     """Sums and counts of named scalars, kept on the device; steps at which a value was exactly zero are counted too.
 
     ``self.log`` costs as much as the step of a small net, and its epoch mean forgets what was before a resume.

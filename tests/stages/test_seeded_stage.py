@@ -21,7 +21,7 @@ def initial(folder: Path, stage: str, seed: int) -> list[Tensor]:
     baseline = content()["stages"]["baseline"]
     stages = {"baseline": baseline, "again": {**baseline, "labelled": 24}}
     context = Context(read(written(folder, stages=stages)), Options(mlruns=folder / "mlruns", accelerator="cpu"))
-    module = context.job(context.graph.node(stage, seed)).build()
+    module = context.seeded_stage(context.graph.node(stage, seed)).build()
     return [value for name, value in module.state_dict().items() if name.endswith("weight")]
 
 
@@ -39,12 +39,12 @@ def test_only_a_stage_that_can_use_them_has_unlabelled_samples_in_its_batches(tm
     stages = content()["stages"]
     context = Context(read(written(tmp_path, stages=stages)), Options(mlruns=tmp_path / "mlruns", accelerator="cpu"))
     module = context.experiment.build_module
-    job = context.job(context.graph.node("teacher", 0))
+    seeded = context.seeded_stage(context.graph.node("teacher", 0))
     for stage, unlabelled in (("baseline", False), ("student", True)):
-        job = replace(job, stage=stage)
+        seeded = replace(seeded, stage=stage)
         model = context.experiment.build_model(stage)
         teacher = Teacher(context.experiment.build_model("teacher")) if unlabelled else None
-        data = job.arranged_data(module(stage, model, teacher)).lightning
+        data = seeded.arranged_data(module(stage, model, teacher)).lightning
         targets = torch.cat([batch["target"] for batch in data.train_dataloader()])
         assert bool((targets < 0).any()) == unlabelled
 
@@ -54,8 +54,8 @@ def test_a_model_has_an_output_for_each_class_and_no_more(tmp_path: Path, classe
     baseline = deepcopy(content()["stages"]["baseline"])
     baseline["module"]["init_args"]["model"]["init_args"]["classes"] = classes
     context = Context(read(written(tmp_path, stages={"baseline": baseline})), Options(mlruns=tmp_path / "mlruns"))
-    job = context.job(context.graph.node("baseline", 0))
+    seeded = context.seeded_stage(context.graph.node("baseline", 0))
     with pytest.raises(
         StageError, match=rf"its model \(MLP\) gives outputs of shape \(2, {classes}\), the data have 3 classes"
     ):
-        job.build()
+        seeded.build()
