@@ -129,9 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     listed.add_argument("--own", type=Path, default=Path("experiments"), help="folder of own modules (%(default)s)")
     listed.set_defaults(command=listing.show)
 
-    looked = add("look", "say what a table or a folder of images holds, and print the data block that reads it")
+    looked = add("look", "say what a table, arrays or a folder of images hold, and print the data block that reads it")
     looked.add_argument("path", type=Path, metavar="FILE_OR_FOLDER", help="such as data/credit.csv")
-    looked.add_argument("--target", metavar="COLUMN", help="the column to predict (guessed)")
+    looked.add_argument("--target", metavar="COLUMN", help="the column or array to predict (guessed)")
     looked.set_defaults(command=look.look)
 
     soft = add("soft-labels", "write what a finished stage says of every sample to a file that can teach")

@@ -28,6 +28,10 @@ def look(parsed: argparse.Namespace) -> None:
         from kdlab.commands.look_table import look_at_table
 
         findings = look_at_table(tables, parsed.target, written)
+    elif arrays := arrays_at(path):
+        from kdlab.commands.look_arrays import look_at_arrays
+
+        findings = look_at_arrays(arrays, parsed.target, written)
     elif path.is_dir() and parsed.target is None:
         findings = _look_at_images(path)
     else:
@@ -49,6 +53,23 @@ def tables_at(path: Path) -> list[Path]:
     if len(files) > 1 and "train" not in by_name:
         raise ConfigurationError(f"{path} has the tables {listing([file.name for file in files])}; look at one of them")
     return files if len(files) < 2 else [by_name[name] for name in ("train", "test") if name in by_name]
+
+
+def arrays_at(path: Path) -> dict[str, Path]:
+    """The NPZ file to look at under ``train``, and those of the same arrays that are its other splits.
+
+    Raises:
+        ConfigurationError: If a folder has several of which none is called train and none test.
+    """
+    from kdlab.data.tabular.rows import SPLIT_WORDS
+
+    if path.is_file():
+        return {"train": path} if path.suffix.lower() == ".npz" else {}
+    files = sorted(path.glob("*.npz"))
+    by_split = {SPLIT_WORDS[word]: file for file in files if (word := file.stem.lower()) in SPLIT_WORDS}
+    if len(files) > 1 and not {"train", "test"} <= by_split.keys():
+        raise ConfigurationError(f"{path} has the arrays {listing(file.name for file in files)}; look at one of them")
+    return by_split if len(files) > 1 else dict(zip(["train"], files, strict=False))
 
 
 def written(path: Path) -> str:
@@ -128,19 +149,9 @@ def _image_arguments(folder: Path) -> Generator[str, None, dict[str, Any]]:
 
 def _unreadable(path: Path) -> str:
     """Why no block can be printed."""
-    arrays = [path] if path.suffix == ".npz" else sorted(path.glob("*.npz")) if path.is_dir() else []
-    if arrays:
-        import numpy as np
-
-        with np.load(arrays[0], allow_pickle=False) as content:
-            shapes = [f"{name} {content[name].shape}" for name in content.files]
-        return (
-            f"{arrays[0]} holds the arrays {listing(shapes)}; no data module of kdlab reads NPZ: subclass"
-            " kdlab.data.base.DataModule, whose load() returns tensors"
-        )
     if path.is_file():
-        return f"{path} is no table that kdlab reads; endings are {listing(TABLES)}"
+        return f"{path} is nothing that kdlab reads; endings are {listing([*TABLES, '.npz'])}"
     return (
-        f"{path} has no table ({listing(TABLES)}), no train-images-idx3-ubyte, and no train/CLASS/ and test/CLASS/ with"
-        " images"
+        f"{path} has no table ({listing(TABLES)}), no arrays (.npz), no train-images-idx3-ubyte, and no train/CLASS/"
+        " and test/CLASS/ with images"
     )

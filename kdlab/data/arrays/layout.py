@@ -30,21 +30,28 @@ def kind_of(called: str, header: Header, told: Kind | None) -> Kind:
     Raises:
         ValueError: If the shape does not fit, or allows two readings.
     """
-    shape = header.shape
-    possible = KINDS.get(len(shape), ())
+    possible = KINDS.get(len(header.shape), ())
     if header.dtype.kind not in "biuf" or not possible or (told is not None and told not in possible):
         raise ValueError(
             f"{called} holds {header}, which is no {told or 'input'}; inputs are numbers: tables (samples, columns),"
             " series (samples, steps) or with channels, images (samples, height, width) or with channels"
         )
-    if told is not None or len(possible) == 1:
-        return told or possible[0]
-    short, long = sorted(shape[-2:])
-    if len(shape) == 3 and header.dtype == np.uint8 and short >= SMALLEST_SIDE and long <= LONGER * short:
-        return "images"
-    raise ValueError(
-        f"{called} holds {header}, which may be {' or '.join(possible)}; say kind: {' or kind: '.join(possible)}"
-    )
+    kind = told or only_kind(header)
+    if kind is None:
+        raise ValueError(
+            f"{called} holds {header}, which may be {' or '.join(possible)}; say kind: {' or kind: '.join(possible)}"
+        )
+    return kind
+
+
+def only_kind(header: Header) -> Kind | None:
+    """Return the only thing that an array of numbers can be by its shape and type; None where there are two."""
+    possible = KINDS[len(header.shape)]
+    if len(possible) == 1:
+        return possible[0]
+    short, long = sorted(header.shape[-2:])
+    alike = len(header.shape) == 3 and short >= SMALLEST_SIDE and long <= LONGER * short
+    return "images" if alike and header.dtype == np.uint8 else None
 
 
 def channels_last(called: str, shape: tuple[int, ...], kind: Kind, told: bool | None) -> bool | None:
@@ -61,18 +68,22 @@ def channels_last(called: str, shape: tuple[int, ...], kind: Kind, told: bool | 
         return None
     if told is not None:
         return told
+    first, last = few_channels(shape, kind)
+    if first == last:
+        hint = ", and volumes are not supported" if kind == "images" and not first else ""
+        raise ValueError(
+            f"{called} has the shape {shape}: the axis after the samples or the last one may be the channels{hint};"
+            " say channels_last: true or false"
+        )
+    return last
+
+
+def few_channels(shape: tuple[int, ...], kind: Kind) -> tuple[bool, bool]:
+    """Return whether the axis after the samples, and whether the last one, is as short as channels are."""
     first, last = shape[1], shape[-1]
     if kind == "images":
-        few = (first <= MOST_CHANNELS, last <= MOST_CHANNELS)
-    else:
-        few = (first * LONGER <= last, last * LONGER <= first)
-    if few[0] == few[1]:
-        axes = "the axis after the samples or the last one"
-        hint = ", and volumes are not supported" if kind == "images" and not few[0] else ""
-        raise ValueError(
-            f"{called} has the shape {shape}: {axes} may be the channels{hint}; say channels_last: true or false"
-        )
-    return few[1]
+        return first <= MOST_CHANNELS, last <= MOST_CHANNELS
+    return first * LONGER <= last, last * LONGER <= first
 
 
 def as_inputs(values: Values, kind: Kind, last: bool | None) -> Tensor:
