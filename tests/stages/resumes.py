@@ -43,7 +43,7 @@ class Bench:
 
     @property
     def folder(self) -> StageFolder:
-        return self.seeded().folder
+        return self.seeded_stage().folder
 
     def seeded_stage(self) -> SeededStage:
         """Everything built anew, as in a process that has just begun, in whatever random state that is in."""
@@ -59,7 +59,7 @@ class Bench:
 
     def keeping(self, kept: Path) -> list[Path]:
         """Train, or go on, and keep a copy of the folder at every checkpoint."""
-        seeded, copies = self.seeded(), list[Path]()
+        seeded, copies = self.seeded_stage(), list[Path]()
 
         def keep() -> None:
             # In the order of time: a resume counts on from the one that it began with.
