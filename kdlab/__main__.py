@@ -140,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     soft.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .parquet, .csv or .npz file")
     soft.add_argument("--seed", type=int, metavar="SEED", help="of its seeds this one (the first)")
     soft.add_argument("--probabilities", action="store_true", help="probabilities in place of logits")
+    soft.add_argument("--top-k", type=_count, metavar="K", help="probabilities, of each sample the K largest alone")
     soft.add_argument("--accelerator", choices=("cpu", "gpu", "auto"), default="auto", help="kind of device (auto)")
     _add_mlruns(soft)
     soft.set_defaults(command=soft_labels.write_soft_labels)

@@ -31,7 +31,8 @@ def write_soft_labels(parsed: argparse.Namespace) -> None:
     from kdlab.stages.context import Context
 
     context = Context(experiment, Options(mlruns=parsed.mlruns.resolve(), accelerator=parsed.accelerator))
-    table = soft_labels(context, parsed.stage, parsed.seed, "probabilities" if parsed.probabilities else "logits")
+    holds = "probabilities" if parsed.probabilities or parsed.top_k is not None else "logits"
+    table = soft_labels(context, parsed.stage, parsed.seed, holds, parsed.top_k)
     with replacing(out) as scratch:
         write(scratch, kind, table)
     print(f"{out}: {table.holds} of {len(table.names):,} samples for {len(table.class_names or ())} classes")
@@ -41,7 +42,9 @@ def write_soft_labels(parsed: argparse.Namespace) -> None:
     print(f"a stage that teaches by it:\n  module: {block.strip()}")
 
 
-def soft_labels(context: "Context", stage: str, seed: int | None, holds: str) -> "SoftLabelTable":
+def soft_labels(
+    context: "Context", stage: str, seed: int | None, holds: str, top_k: int | None = None
+) -> "SoftLabelTable":
     """What the stage's chosen model says of every sample of all splits, to the last bit.
 
     Args:
@@ -49,6 +52,7 @@ def soft_labels(context: "Context", stage: str, seed: int | None, holds: str) ->
         stage: its name.
         seed: None takes the first that it is trained with.
         holds: ``logits`` or ``probabilities``.
+        top_k: How many of each sample's values are given, the largest; None gives all.
 
     Raises:
         StageError: If the stage has no such seed or is not finished, or nobody knows which sample is which.
@@ -79,4 +83,9 @@ def soft_labels(context: "Context", stage: str, seed: int | None, holds: str) ->
     values = logits.double().softmax(dim=1) if holds == "probabilities" else logits
     numbers = torch.cat(list(targets.values())).tolist()
     labels = ["" if number < 0 else class_names[number] for number in numbers]
-    return SoftLabelTable(list(names), class_names, values.float().numpy(), holds, labels)
+    given = None
+    if top_k is not None and top_k < values.shape[1]:
+        given = torch.zeros_like(values, dtype=torch.bool).scatter(1, values.topk(top_k, dim=1).indices, True)
+        values = values.where(given, 0.0)
+    kept = None if given is None else given.numpy()
+    return SoftLabelTable(list(names), class_names, values.float().numpy(), holds, labels, kept)

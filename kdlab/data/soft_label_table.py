@@ -19,6 +19,8 @@ Array = np.ndarray[Any, Any]
 ID = "id"
 #: The class that a sample is known to be of, nothing where nobody knows: so that a file of another split is noticed.
 LABEL = "label"
+#: Which values an NPZ gives, for arrays have no empty cells.
+GIVEN = "given"
 #: What the values can be; a file that kdlab writes says so in its columns (``logit:cat``) or its array's name.
 HELD = {"logits": "logit", "probabilities": "probability"}
 ENDINGS = (".parquet", ".pq", ".csv", ".npz")
@@ -34,6 +36,8 @@ class SoftLabelTable:
         values: (samples, classes), float32.
         holds: ``logits`` or ``probabilities``; None where the file does not say.
         labels: The class of each sample by its name, empty where it is not known; None where the file has none.
+        given: (samples, classes), which of the values the file gives, such as the largest of each sample; the others
+            are 0 in ``values``. None: all.
     """
 
     names: list[str]
@@ -41,15 +45,16 @@ class SoftLabelTable:
     values: Array
     holds: str | None
     labels: list[str] | None = None
+    given: Array | None = None
 
 
 def read(path: str) -> SoftLabelTable:
     """Read a file of soft labels.
 
     A table (CSV or Parquet) has a column ``id``, a column ``label`` if it likes, and a column a class, called by the
-    class or ``logit:CLASS`` or ``probability:CLASS``. An NPZ has ``id`` (samples,), ``logits`` or ``probabilities``
-    (samples, classes), and ``class_names`` (classes,) and ``label`` (samples,) if it likes. Objects in it are refused:
-    nothing is unpickled.
+    class or ``logit:CLASS`` or ``probability:CLASS``; an empty cell is a value that is not given. An NPZ has ``id``
+    (samples,), ``logits`` or ``probabilities`` (samples, classes), and ``class_names`` (classes,), ``label`` (samples,)
+    and ``given`` (samples, classes) of truth values if it likes. Objects in it are refused: nothing is unpickled.
 
     Args:
         path: ``~`` and ``${VARIABLE}`` are expanded.
@@ -81,14 +86,17 @@ def write(path: Path, kind: str, table: SoftLabelTable) -> None:
     if table.holds is None or table.class_names is None:
         raise ValueError("soft labels are written with the names of their classes, and what they hold")
     labels = {} if table.labels is None else {LABEL: table.labels}
+    given = np.ones(table.values.shape, dtype=bool) if table.given is None else table.given
     if kind == ".npz":
         arrays = {ID: np.array(table.names), table.holds: table.values, "class_names": np.array(table.class_names)}
+        arrays |= {name: np.array(column) for name, column in labels.items()}
         with path.open("wb") as file:
-            np.savez_compressed(
-                file, allow_pickle=False, **arrays | {name: np.array(column) for name, column in labels.items()}
-            )
+            np.savez_compressed(file, allow_pickle=False, **arrays | ({} if given.all() else {GIVEN: given}))
         return
-    columns = {f"{HELD[table.holds]}:{name}": table.values[:, n] for n, name in enumerate(table.class_names)}
+    columns = {
+        f"{HELD[table.holds]}:{name}": pa.array(table.values[:, n], mask=~given[:, n])
+        for n, name in enumerate(table.class_names)
+    }
     content = pa.table({ID: table.names, **labels, **columns})
     if kind == ".csv":
         pyarrow.csv.write_csv(content, path)
@@ -97,10 +105,9 @@ def write(path: Path, kind: str, table: SoftLabelTable) -> None:
 
 
 def _from_table(file: Path, ending: str) -> SoftLabelTable:
-    as_text = pyarrow.csv.ConvertOptions(column_types={ID: pa.string(), LABEL: pa.string()})
-    table = (
-        pyarrow.csv.read_csv(file, convert_options=as_text) if ending == ".csv" else pyarrow.parquet.read_table(file)
-    )
+    # An empty cell says nothing; what says "nan" was computed, and is refused as any value that is not finite.
+    cells = pyarrow.csv.ConvertOptions(column_types={ID: pa.string(), LABEL: pa.string()}, null_values=[""])
+    table = pyarrow.csv.read_csv(file, convert_options=cells) if ending == ".csv" else pyarrow.parquet.read_table(file)
     columns = list(table.column_names)
     if columns.count(ID) != 1 or len(columns) < 3:
         raise ValueError(f"{file} has the columns {columns[:20]}; one {ID!r} and a column for each class are needed")
@@ -111,15 +118,16 @@ def _from_table(file: Path, ending: str) -> SoftLabelTable:
     columns = [name for name in columns if name != LABEL]
     for name in columns:
         kind = table[name].type
-        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)) or table[name].null_count:
-            what = f"{table[name].null_count} missing values" if table[name].null_count else str(kind)
-            raise ValueError(f"{file} holds {what} in column {name!r}, where numbers are needed")
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+            raise ValueError(f"{file} holds {kind} in column {name!r}, where numbers are needed")
     names = [str(name) for name in table[ID].to_pylist()]
-    values = np.stack([table[name].to_numpy().astype(np.float32) for name in columns], axis=1)
-    for holds, prefix in HELD.items():
-        if all(name.startswith(f"{prefix}:") for name in columns):
-            return SoftLabelTable(names, [name.removeprefix(f"{prefix}:") for name in columns], values, holds, labels)
-    return SoftLabelTable(names, columns, values, None, labels)
+    cells_of = [table[name].cast(pa.float64()) for name in columns]
+    given = np.stack([column.is_valid().to_numpy() for column in cells_of], axis=1)
+    values = np.stack([column.fill_null(0).to_numpy().astype(np.float32) for column in cells_of], axis=1)
+    held = next((held for held, prefix in HELD.items() if all(n.startswith(f"{prefix}:") for n in columns)), None)
+    if held is not None:
+        columns = [name.removeprefix(f"{HELD[held]}:") for name in columns]
+    return SoftLabelTable(names, columns, values, held, labels, None if given.all() else given)
 
 
 def _from_npz(file: Path) -> SoftLabelTable:
@@ -130,13 +138,16 @@ def _from_npz(file: Path) -> SoftLabelTable:
             raise ValueError(f"{file} holds {sorted(arrays.files)}; {ID!r} and one of {sorted(HELD)} are needed")
         names, values = arrays[ID], arrays[held[0]]
         texts = {name: arrays[name].astype(str).tolist() for name in ("class_names", LABEL) if name in arrays.files}
+        given = arrays[GIVEN].astype(bool) if GIVEN in arrays.files else None
     if values.ndim != 2 or names.shape != values.shape[:1] or values.dtype.kind not in "fiu":
         raise ValueError(
             f"{file} holds {held[0]} of shape {values.shape} and type {values.dtype} beside {ID} of shape "
             f"{names.shape}; numbers (samples, classes) beside (samples,) are needed"
         )
     whose, class_names = names.astype(str).tolist(), texts.get("class_names")
-    return SoftLabelTable(whose, class_names, values.astype(np.float32), held[0], texts.get(LABEL))
+    if given is not None and given.shape != values.shape:
+        raise ValueError(f"{file} holds {GIVEN} of shape {given.shape} beside {held[0]} of shape {values.shape}")
+    return SoftLabelTable(whose, class_names, values.astype(np.float32), held[0], texts.get(LABEL), given)
 
 
 def _check(file: Path, table: SoftLabelTable) -> None:

@@ -18,8 +18,9 @@ class SoftLabelFile(nn.Module):
 
     Somebody else's model, a service, a committee of people: who or what taught is of no matter. ``Recorded`` is the
     module that holds it. Logits are as they are in the file; of probabilities ``logits = log max(p, 1e-6)``, so that
-    ``softmax(logits)`` is p up to the floor and a temperature softens it as that of any teacher. The weights hold the
-    logits, (samples, classes) in the order of ``index``.
+    ``softmax(logits)`` is p up to the floor and a temperature softens it as that of any teacher. Where a sample has
+    probabilities of some classes alone, as of the k largest, the others share what is missing of 1 evenly. The weights
+    hold the logits, (samples, classes) in the order of ``index``.
 
     Args:
         path: A CSV, Parquet or NPZ file as ``kdlab.data.soft_label_table.read`` says, such as ``kdlab soft-labels``
@@ -58,12 +59,19 @@ class SoftLabelFile(nn.Module):
             )
         row = {name: number for number, name in enumerate(table.names)}
         rows = torch.tensor([row[name] for name in sample_names])
-        values = torch.from_numpy(table.values)[rows][:, _order(path, table, classes, class_names)]
+        order = _order(path, table, classes, class_names)
+        values = torch.from_numpy(table.values)[rows][:, order]
+        given = None if table.given is None else torch.from_numpy(table.given)[rows][:, order]
+        if given is not None and held == "logits" and not given.all():
+            raise ValueError(
+                f"{path} leaves out logits, as of the sample {sample_names[int(given.all(dim=1).int().argmin())]!r}; "
+                f"only probabilities can be left out, for they sum to 1"
+            )
         if table.labels is not None and sample_targets is not None:
             called = list(map(str, class_names or range(classes)))
             _check_labels(path, [table.labels[number] for number in rows], [*called, ""], sample_targets, sample_names)
         self.path = path
-        self.register_buffer("logits", _logs(path, values, sample_names) if held == "probabilities" else values)
+        self.register_buffer("logits", _logs(path, values, sample_names, given) if held == "probabilities" else values)
 
     def of_samples(self, index: Tensor) -> Tensor:
         """Return the logits (batch, classes) of samples by their ``index`` (batch,)."""
@@ -114,9 +122,11 @@ def _check_labels(
         )
 
 
-def _logs(path: str, probabilities: Tensor, names: Sequence[str]) -> Tensor:
+def _logs(path: str, probabilities: Tensor, names: Sequence[str], given: Tensor | None) -> Tensor:
     sums = probabilities.double().sum(dim=1)
-    wrong = ((sums - 1).abs() > TOLERANCE) | (probabilities < 0).any(dim=1)
+    some = torch.zeros_like(sums, dtype=torch.bool) if given is None else ~given.all(dim=1) & given.any(dim=1)
+    short = (1 - sums > TOLERANCE) & ~some  # of those that leave classes out, these have the rest
+    wrong = short | (sums - 1 > TOLERANCE) | (probabilities < 0).any(dim=1)
     if bool(wrong.any()):
         row = int(wrong.int().argmax())
         raise ValueError(
@@ -124,4 +134,7 @@ def _logs(path: str, probabilities: Tensor, names: Sequence[str]) -> Tensor:
             f"{float(sums[row]):.4g} with {float(probabilities[row].min()):.4g} the least; write holds: logits if they "
             f"are logits"
         )
+    if given is not None:
+        rest = (1 - sums).clamp_min(0) / (~given).sum(dim=1).clamp_min(1)
+        probabilities = torch.where(given, probabilities, rest.to(probabilities.dtype)[:, None])
     return probabilities.clamp_min(FLOOR).log()

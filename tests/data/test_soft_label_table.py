@@ -38,6 +38,18 @@ def test_labels_may_be_left_out(tmp_path: Path, ending: str) -> None:
     assert read(str(path)).labels is None
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_which_values_are_given_is_read_as_it_was_written(tmp_path: Path, ending: str) -> None:
+    path, given = tmp_path / f"soft{ending}", np.array([[True, False], [False, True], [True, True]])
+    write(path, ending, table(values=np.where(given, VALUES, 0).astype(np.float32), given=given))
+    again = read(str(path))
+    assert again.given is not None
+    assert again.given.tolist() == given.tolist()
+    assert np.array_equal(again.values, np.where(given, VALUES, 0))
+    write(path, ending, table(given=np.ones((3, 2), dtype=bool)))
+    assert read(str(path)).given is None, "nothing is left out"
+
+
 @pytest.mark.parametrize("unsaid", [{"class_names": None}, {"holds": None}])
 def test_nothing_is_written_that_could_not_be_understood(tmp_path: Path, unsaid: dict[str, None]) -> None:
     with pytest.raises(ValueError, match="written with the names of their classes, and what they hold"):
@@ -65,9 +77,8 @@ CSV = {
     "name,cat,dog\n1,0.5,0.5\n": "one 'id' and a column for each class",
     "id,cat,dog\n1,0.5,0.5\n1,0.5,0.5\n": "has the sample '1' 2 times; one row a sample is needed",
     "id,cat,dog\n1,0.5,much\n": "holds string in column 'dog', where numbers are needed",
-    "id,cat,dog\n1,0.5,\n2,0.5,0.5\n": "holds 1 missing values in column 'dog'",
     "id,cat,dog\n1,0.5\n": "cannot be read: .*Expected 3 columns, got 2",
-    "id,cat,dog\n1,0.5,0.5\n2,nan,0.5\n": "holds 1 missing values in column 'cat'",
+    "id,cat,dog\n1,0.5,0.5\n2,nan,0.5\n": "holds values that are not finite, as for the sample '2'",
     "id,cat,dog\n1,0.5,0.5\n2,inf,0.5\n": "holds values that are not finite, as for the sample '2'",
 }
 
@@ -92,6 +103,10 @@ ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "other classes": (
         {"id": np.arange(3), "logits": VALUES, "class_names": np.array(["a"])},
         "names 1 classes beside 2",
+    ),
+    "other values": (
+        {"id": np.arange(3), "logits": VALUES, "given": np.ones((3, 1), dtype=bool)},
+        r"given of shape \(3, 1\) beside logits of shape \(3, 2\)",
     ),
     "objects": ({"id": np.array([1, "a", None], dtype=object), "logits": VALUES}, "Object arrays cannot be loaded"),
 }

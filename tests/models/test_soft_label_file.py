@@ -56,6 +56,30 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
+TOP = "id,dog,cat,cow\ntest/0,,0.9,\ntrain/1,1,,0\ntrain/0,0.25,0.7,0.05\n"
+
+
+def test_classes_that_a_sample_leaves_out_share_the_rest_evenly(tmp_path: Path) -> None:
+    network = made(tmp_path, TOP, classes=3, class_names=["cat", "cow", "dog"])
+    expected = torch.tensor([[0.7, 0.05, 0.25], [0.0, 0.0, 1.0], [0.9, 0.05, 0.05]])
+    torch.testing.assert_close(network.logits.exp(), expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("test/0,,0.9,", "test/0,,,", "1 rows are no probabilities, such as 'test/0', which sums to 0"),
+        ("test/0,,0.9,", "test/0,,1.1,", "such as 'test/0', which sums to 1.1"),
+        ("0.25,0.7,0.05", "0.25,0.7,0", "such as 'train/0', which sums to 0.95"),
+        ("dog,cat,cow", "logit:dog,logit:cat,logit:cow", "leaves out logits, as of the sample 'train/1'; only prob"),
+    ],
+)
+def test_a_rest_that_is_none_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    holds = None if "logit" in new else "probabilities"
+    with pytest.raises(ValueError, match=message):
+        made(tmp_path, TOP.replace(old, new), classes=3, class_names=["cat", "cow", "dog"], holds=holds)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_does_not_fit_the_data_is_refused(tmp_path: Path, name: str) -> None:
     text, arguments, message = REFUSED[name]

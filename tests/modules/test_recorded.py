@@ -157,6 +157,25 @@ def test_probabilities_teach_what_the_logits_teach_up_to_rounding(taught: tuple[
     torch.testing.assert_close(of_both[0], of_both[1], atol=2e-6, rtol=1e-5)
 
 
+def network_of(file: Path, folder: Path) -> Any:
+    folder.mkdir()
+    experiment = written(folder, stages={"teacher": recorded(file)}, evaluate={})
+    return Context(read(experiment), Options(mlruns=folder / "mlruns")).experiment.build_model("teacher")
+
+
+def test_of_the_k_largest_the_rest_is_shared(taught: tuple[Path, Outcome], tmp_path: Path) -> None:
+    path, _ = taught
+    whole = network_of(soft_labels(path, path.parent / "whole.csv", "--probabilities"), tmp_path / "whole")
+    one = network_of(soft_labels(path, path.parent / "one.csv", "--top-k", "1"), tmp_path / "one")
+    all_three = network_of(soft_labels(path, path.parent / "three.csv", "--top-k", "3"), tmp_path / "three")
+    assert torch.equal(all_three.logits, whole.logits)
+    odds, kept = whole.logits.exp(), one.logits.exp()
+    largest, others = odds.max(dim=1), kept.sort(dim=1).values[:, :-1]
+    assert torch.equal(kept.argmax(dim=1), largest.indices)
+    torch.testing.assert_close(kept.max(dim=1).values, largest.values)
+    torch.testing.assert_close(others, ((1 - largest.values) / 2)[:, None].expand(-1, 2), atol=2e-6, rtol=1e-4)
+
+
 LAYERED, EXPLAINED = {"features", "teacher_features"}, {"attributions", "teacher_attributions"}
 BUILDS = buildable("losses", classes=3, samples=12)
 
