@@ -129,7 +129,7 @@ def test_every_imported_package_is_required() -> None:
 
 
 def test_every_requirement_has_a_proven_version() -> None:
-    needed = required("dependencies", "data", "postgres", "ray", "test")
+    needed = required("dependencies", "boosting", "data", "postgres", "ray", "test")
     proven = {
         line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()
     }

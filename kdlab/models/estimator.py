@@ -1,14 +1,14 @@
 """Estimators of scikit-learn's kind as networks: forests, boosting, logistic regression, small trees."""
 
 import copy
-import re
-from io import BytesIO
-from pathlib import Path
+import inspect
+import sys
 from typing import Any
-from zipfile import ZipFile, ZipInfo
 
 import torch
 from torch import Tensor, nn
+
+from kdlab.models.estimator_bytes import read_back, types_of_its_own, types_to_trust, written
 
 #: The smallest probability: a forest's zero means that no tree said so, and log(0) teaches nothing.
 FLOOR = 1e-6
@@ -23,11 +23,14 @@ class Estimator(nn.Module):
     the module that fits it.
 
     The fitted estimator lies in ``state``, the bytes that skops writes: it travels with the weights, and nothing in it
-    is executed when it is read. Types of scikit-learn, NumPy and the estimator's own package are read, no others.
+    is executed when it is read. Types of scikit-learn, NumPy and the packages of the estimator and of those inside it
+    are read, no others. Equal fits have equal bytes as far as the estimator's own arithmetic does: LightGBM's
+    ``deterministic: true`` and ``force_col_wise: true`` promise that on several threads, too.
 
     Args:
-        estimator: Such as ``sklearn.ensemble.RandomForestClassifier``, XGBoost's or LightGBM's classifier. Where its
-            ``random_state`` is None, it is drawn from torch's generator, so that the stage's seed decides it.
+        estimator: Such as ``sklearn.ensemble.RandomForestClassifier``, ``lightgbm.LGBMClassifier``, or
+            ``xgboost.XGBClassifier``, which needs a sample of each class up to the last. Where its ``random_state`` is
+            None, it is drawn from torch's generator, so that the stage's seed decides it.
         classes: How many logits there are, >= 2.
 
     Raises:
@@ -65,21 +68,22 @@ class Estimator(nn.Module):
             target: Class numbers (samples,), all labelled.
 
         Raises:
-            ValueError: If the estimator refuses the samples; its own words follow.
+            TypeError: If the fitted estimator cannot be kept without pickle.
+            ValueError: If the estimator refuses the samples or its own arguments, whose words follow, or it cannot be
+                read again.
         """
-        from skops.io import dumps
-
         estimator = copy.deepcopy(self._unfitted)
         parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
         if "random_state" in parameters and parameters["random_state"] is None:
             estimator.set_params(random_state=self._draw)
         try:
             estimator.fit(_rows(inputs), target.cpu().numpy())
-        except ValueError as error:
-            raise ValueError(f"{type(estimator).__name__} refuses the training samples: {error}") from error
-        content = _without_addresses(dumps(estimator))
+        except _refusals(estimator) as error:
+            said = " ".join(str(error).split())
+            raise ValueError(f"{type(estimator).__name__} refuses the training samples: {said}") from error
+        content = written(estimator)
+        self._fitted = self._read(content)  # so that what is scored is what is kept
         self.state = torch.frombuffer(bytearray(content), dtype=torch.uint8).to(self.state.device)
-        self._fitted = estimator
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (batch, classes), detached; all zero before it is fitted."""
@@ -95,13 +99,14 @@ class Estimator(nn.Module):
 
     def _loaded(self) -> Any:  # noqa: ANN401  a fitted estimator
         if self._fitted is None:
-            from skops.io import get_untrusted_types, loads
-
-            content = self.state.cpu().numpy().tobytes()
-            package = type(self._unfitted).__module__.partition(".")[0]
-            own = [name for name in get_untrusted_types(data=content) if name.startswith(f"{package}.")]
-            self._fitted = loads(content, trusted=own)
+            self._fitted = self._read(self.state.cpu().numpy().tobytes())
         return self._fitted
+
+    def _read(self, content: bytes) -> Any:  # noqa: ANN401  a fitted estimator
+        try:
+            return read_back(content, types_of_its_own(types_to_trust(content), self._unfitted))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the kept state of {type(self._unfitted).__name__} is not read: {error}") from error
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ANN401  torch's signature
         # A fitted estimator has as many bytes as it has, where torch expects the shape that stands there.
@@ -112,25 +117,11 @@ class Estimator(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def _without_addresses(content: bytes) -> bytes:
-    """Return the same skops archive with its objects numbered in order, and without times.
-
-    skops names objects by where they lay in memory: two fits that are equal would have other bytes, and the stages
-    that are taught by them other teachers.
-    """
-    with ZipFile(BytesIO(content)) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    schema = files.pop("schema.json").decode()
-    numbers = {old: str(new) for new, old in enumerate(dict.fromkeys(re.findall(r'"__id__": (\d+)', schema)))}
-    schema = re.sub(r'"__id__": (\d+)', lambda match: f'"__id__": {numbers[match[1]]}', schema)
-    renamed = {name: f"{numbers.get(Path(name).stem, Path(name).stem)}{Path(name).suffix}" for name in files}
-    for old, new in renamed.items():
-        schema = schema.replace(f'"{old}"', f'"{new}"')
-    written = BytesIO()
-    with ZipFile(written, "w") as archive:
-        for name, part in [("schema.json", schema.encode()), *sorted((renamed[old], files[old]) for old in files)]:
-            archive.writestr(ZipInfo(name), part)
-    return written.getvalue()
+def _refusals(estimator: Any) -> tuple[type[Exception], ...]:  # noqa: ANN401  any estimator
+    """What it may raise when it does not fit: ``ValueError``, and errors that its module names, such as LightGBM's."""
+    named = vars(sys.modules[type(estimator).__module__]).values()
+    own = [kind for kind in named if inspect.isclass(kind) and issubclass(kind, Exception)]
+    return ValueError, *(kind for kind in own if not issubclass(kind, Warning) and kind.__module__ != "builtins")
 
 
 def _rows(inputs: Tensor) -> Any:  # noqa: ANN401  a NumPy array

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kdlab.data.batches import as_batch
 from kdlab.data.loader import ShuffledLoader
+from kdlab.errors import StageError
 from kdlab.modules.without_gradients import WithoutGradients
 
 
@@ -15,7 +16,7 @@ class Fits(Protocol):
     """A network that learns from all samples at once, such as ``Estimator``."""
 
     def fit(self, inputs: Tensor, target: Tensor) -> None:
-        """Learn from inputs (samples, ...) and class numbers (samples,)."""
+        """Learn from inputs (samples, ...) and class numbers (samples,); a ValueError says what it refuses."""
 
 
 class Fitted(WithoutGradients):
@@ -37,7 +38,11 @@ class Fitted(WithoutGradients):
             raise TypeError(f"{type(model).__name__} has no fit(inputs, target); name an Estimator, or use Supervised")
 
     def on_train_start(self) -> None:
-        """Fit; here and not step by step, so that a stage that is resumed fits to all samples, too."""
+        """Fit; here and not step by step, so that a stage that is resumed fits to all samples, too.
+
+        Raises:
+            StageError: If the model refuses the samples; its own words follow.
+        """
         loader = self.trainer.train_dataloader
         if isinstance(loader, ShuffledLoader):
             samples = loader.whole()
@@ -45,4 +50,7 @@ class Fitted(WithoutGradients):
             batches = [as_batch(batch) for batch in cast("Iterable[object]", loader)]
             samples = {name: torch.cat([batch[name] for batch in batches]) for name in ("inputs", "target")}
         labelled = samples["target"] >= 0
-        cast("Fits", self.model).fit(samples["inputs"][labelled], samples["target"][labelled])
+        try:
+            cast("Fits", self.model).fit(samples["inputs"][labelled], samples["target"][labelled])
+        except (TypeError, ValueError) as error:
+            raise StageError(f"{type(self.model).__name__} is not fitted: {error}") from error

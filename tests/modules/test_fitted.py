@@ -1,5 +1,6 @@
 """A stage that is fitted at once: to which samples, once, and taught from as from any teacher."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from kdlab.stages.context import Context
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
 from tests.experiments import SOFT, STUDENT, stage, written
+from tests.models.test_estimator_bytes import BOOSTING, boosting
 from tests.stages.resumes import bench, check_every_checkpoint, place
 
 
@@ -72,6 +74,14 @@ FOREST = {
         "estimator": {"class_path": "sklearn.ensemble.RandomForestClassifier", "init_args": {"n_estimators": 20}},
     },
 }
+
+
+def boosted(class_path: str) -> dict[str, Any]:
+    estimator = {"class_path": class_path, "init_args": BOOSTING[class_path]}
+    model = {"class_path": "Estimator", "init_args": {"estimator": estimator}}
+    return {"class_path": "Fitted", "init_args": {"model": model}}
+
+
 STUDENT_STAGE = {"teacher": "forest", "module": stage("Distilled", STUDENT, distill=SOFT)}
 
 
@@ -118,3 +128,42 @@ def test_a_stage_goes_on_from_each_of_its_checkpoints(tmp_path: Path, monkeypatc
     copies = check_every_checkpoint(bench(tmp_path, monkeypatch, fitted, evaluate={}), monkeypatch, tmp_path / "kept")
     # The one epoch's batches, in which nothing happens any more.
     assert [place(copy) for copy in copies] == [(0, 1), (0, 2), (0, 3), (0, 4)]
+
+
+def test_boosting_of_other_libraries_teaches_patients_and_is_reused(tmp_path: Path) -> None:
+    network = {"class_path": "MLP", "init_args": {"hidden": [8]}}
+    stages: dict[str, Any] = {}
+    for number, class_path in enumerate(BOOSTING):
+        boosting(class_path)
+        student = {"labelled": 20, "module": stage("Distilled", network, distill=SOFT)}
+        stages[f"teacher{number}"] = {"module": boosted(class_path)}
+        stages[f"student{number}"] = {"teacher": f"teacher{number}", **student}
+    common: dict[str, Any] = {"data": {"class_path": "BreastCancer"}, "seeds": [0], "trainer": {"max_epochs": 5}}
+    path = written(tmp_path, stages=stages, evaluate={}, **common)
+    first = run(read(path), Options(mlruns=tmp_path / "mlruns"))
+    assert len(first.nodes) == 4
+    for node in first.nodes:
+        scores = json.loads(next(node.folder.path.glob("test-*.json")).read_text())["metrics"]
+        name = "test/fidelity/agreement" if node.stage.startswith("student") else "test/accuracy"
+        assert scores[name] > 0.85, node.stage
+    written_at = [node.folder.weights.stat().st_mtime_ns for node in first.nodes]
+    second = run(read(path), Options(mlruns=tmp_path / "mlruns"))
+    assert [node.folder.weights.stat().st_mtime_ns for node in second.nodes] == written_at
+
+
+@pytest.mark.parametrize("class_path", BOOSTING)
+def test_boosting_of_other_libraries_goes_on_from_each_checkpoint(
+    class_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boosting(class_path)
+    alone = bench(tmp_path, monkeypatch, {"alone": {"module": boosted(class_path)}}, evaluate={})
+    assert len(check_every_checkpoint(alone, monkeypatch, tmp_path / "kept")) == 4
+
+
+def test_what_the_estimator_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forest = copy.deepcopy(FOREST)
+    forest["init_args"]["estimator"]["init_args"]["n_estimators"] = -1
+    stages = {"alone": {"module": {"class_path": "Fitted", "init_args": {"model": forest}}}}
+    alone = bench(tmp_path, monkeypatch, stages, evaluate={})
+    with pytest.raises(StageError, match="Estimator is not fitted: RandomForestClassifier refuses the training sample"):
+        alone.keeping(tmp_path / "kept")
