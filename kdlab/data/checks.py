@@ -9,7 +9,7 @@ def checked(name: str, tensors: dict[str, Tensor], feature_names: list[str] | No
     Args:
         name: What a message calls the split.
         tensors: By name.
-        feature_names: Of a table's columns, for messages.
+        feature_names: Of a table's columns, for messages, or of channels.
 
     Raises:
         ValueError: If the tensors do not fit together, hold NaN, or a target is no class number.
@@ -29,6 +29,6 @@ def checked(name: str, tensors: dict[str, Tensor], feature_names: list[str] | No
     bad = ~inputs.isfinite().flatten(1)
     if bad.any():
         columns = bad.any(0).nonzero().flatten().tolist()
-        named = [feature_names[column] for column in columns] if feature_names else columns
+        named = [feature_names[column] for column in columns] if feature_names and inputs.ndim == 2 else columns
         raise ValueError(f"{name} has NaN or infinite values in {int(bad.any(1).sum())} samples, inputs {named[:10]}")
     return {**tensors, "inputs": inputs, "target": target.long()}

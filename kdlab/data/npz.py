@@ -14,7 +14,7 @@ from kdlab.data.augment import Augmentation
 from kdlab.data.base import DataModule
 from kdlab.data.paths import resolved
 from kdlab.data.splitting import sizes_of, take
-from kdlab.data.tabular.rows import drawn, limited, named, refuse_shared_groups, validation_from
+from kdlab.data.tabular.rows import completed, limited, named, refuse_shared_groups
 
 CLASS_NAMES = ("class_names", "classes", "target_names", "label_names")
 FEATURE_NAMES = ("feature_names", "column_names", "columns")
@@ -180,16 +180,12 @@ class Npz(DataModule):
         if (group := self.arrays["group"]) is not None:
             names, codes = np.unique(_texts(arrays, group, inputs), return_inverse=True)
             groups, whom = torch.from_numpy(codes), names.tolist()
-        draw = (self.fractions, self.split_seed, groups)
-        rows = arrays.rows(inputs)
+        said = arrays.rows(inputs)
         if (split := self.arrays["split"]) is not None:
-            if rows:
+            if said:
                 raise ValueError(f"{arrays.called(split)} and names of arrays both say the splits; leave out split")
-            rows = named(arrays.called(split), _texts(arrays, split, inputs))
-        elif not rows:
-            rows = drawn(target, *draw)
-        if not len(rows.get("val", ())):
-            rows |= validation_from(rows["train"], target, *draw)
+            said = named(arrays.called(split), _texts(arrays, split, inputs))
+        rows = completed(said, target, self.fractions, self.split_seed, groups)
         if group is not None and groups is not None:
             refuse_shared_groups(arrays.called(group), whom, groups, rows)
         if self.limit is not None:

@@ -12,7 +12,7 @@ from kdlab.data.paths import resolved
 from kdlab.data.splitting import sizes_of, take
 from kdlab.data.tabular.cells import Cells, TableFormat, read_cells
 from kdlab.data.tabular.columns import Column, column_of, levels_of
-from kdlab.data.tabular.rows import drawn, limited, named, refuse_shared_groups, validation_from
+from kdlab.data.tabular.rows import completed, limited, named, refuse_shared_groups
 from kdlab.data.tabular.suspicions import constant, identity, leak
 from kdlab.data.tabular.target import class_numbers, refuse_missing
 
@@ -156,15 +156,13 @@ class Table(DataModule):
         if self.group is not None:
             whom = levels_of(self.group, self._complete(cells, self.group))
             groups = whom.codes
-        draw = (self.fractions, self.split_seed, groups)
+        said: dict[str, Tensor] = {}
         if self.split is not None:
-            rows = named(f"column {self.split!r}", self._complete(cells, self.split).to_pylist())
-            rows = rows if len(rows["val"]) else {**rows, **validation_from(rows["train"], target, *draw)}
+            said = named(f"column {self.split!r}", self._complete(cells, self.split).to_pylist())
         elif self.test_path is not None:
             first = cells.files[0][1]
-            rows = {**validation_from(torch.arange(first), target, *draw), "test": torch.arange(first, cells.rows)}
-        else:
-            rows = drawn(target, *draw)
+            said = {"train": torch.arange(first), "test": torch.arange(first, cells.rows)}
+        rows = completed(said, target, self.fractions, self.split_seed, groups)
         if self.group is not None and groups is not None:
             refuse_shared_groups(f"column {self.group!r}", whom.levels, groups, rows)
         if self.limit is not None:

@@ -40,8 +40,9 @@ def check_description(data: DataModule) -> None:
     _require(bool(data.baseline.isfinite().all()), "the baseline is not finite")
     _require(len(data.class_names) == len(set(data.class_names)) == data.classes, f"class_names {data.class_names}")
     if data.feature_names is not None:
-        named = (len(set(data.feature_names)),)
-        _require(named == data.shape, f"{named[0]} different feature_names for inputs of shape {data.shape}")
+        # Of a table's columns, or of channels.
+        named = len(set(data.feature_names))
+        _require(named == data.shape[0], f"{named} different feature_names for inputs of shape {data.shape}")
 
 
 def check_identities(data: DataModule) -> None:

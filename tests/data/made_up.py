@@ -152,6 +152,18 @@ def save_npz(file: Path, **arrays: Any) -> Path:
     return file
 
 
+def write_series(file: Path, series: int = 30, steps: int = 12) -> Path:
+    """Write a CSV in long form: two channels, a row a step, the rows of all series shuffled."""
+    values, target = patterns(series, 2, (steps, 2))
+    lines = [
+        [f"s{number:02}", step, f"{x:.3f}", f"{1000 * y:.1f}", ["walk", "run"][target[number]], f"p{number // 3}"]
+        for number in range(series)
+        for step, (x, y) in enumerate(values[number])
+    ]
+    np.random.default_rng(0).shuffle(lines)
+    return write_csv(file, [["series", "time", "x", "y", "kind", "person"], *lines])
+
+
 def write_csv(file: Path, lines: Sequence[Sequence[object]]) -> Path:
     """Write a CSV file, and the folders above it."""
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -143,6 +143,11 @@ TABLE = torch.zeros(4, 2)
 CLASSES = torch.tensor([0, 1, 0, 1])
 WRONG: dict[str, tuple[Tensor, Tensor, str]] = {
     "NaN": (torch.tensor([[0.0, 1.0], [1.0, float("nan")]] * 2), CLASSES, "2 samples, inputs .'height'."),
+    "NaN in a channel": (
+        torch.tensor([[[0.0, 1.0, 2.0]] * 2, [[1.0, 3.0, float("nan")]] * 2]),
+        CLASSES[:2],
+        "inputs .2, 5",
+    ),
     "regression": (TABLE, torch.rand(4), "regression and multi-label are not supported"),
     "multi-label": (TABLE, torch.ones(4, 3, dtype=torch.int64), "regression and multi-label"),
     "lengths": (TABLE, CLASSES[:3], "tensors of one length"),

@@ -15,6 +15,7 @@ from kdlab.data.idx import Idx
 from kdlab.data.image_folder import ImageFolder
 from kdlab.data.mnist5k import MNIST5k
 from kdlab.data.npz import Npz
+from kdlab.data.series_table import SeriesTable
 from kdlab.data.table import Table
 from kdlab.testing.data import (
     check_batches,
@@ -24,7 +25,16 @@ from kdlab.testing.data import (
     check_order,
     check_repeatable,
 )
-from tests.data.made_up import MadeUp, write_beats, write_idx, write_image_folder, write_mixed, write_npz, write_numbers
+from tests.data.made_up import (
+    MadeUp,
+    write_beats,
+    write_idx,
+    write_image_folder,
+    write_mixed,
+    write_npz,
+    write_numbers,
+    write_series,
+)
 from tests.families import buildable
 
 LISTED: dict[str, Callable[[Path], DataModule]] = {
@@ -40,6 +50,9 @@ LISTED: dict[str, Callable[[Path], DataModule]] = {
         str(write_beats(folder / "beats.npz")), inputs="x_uv", kind="series", group="record", batch_size=8
     ),
     "npz of a table": lambda folder: Npz(str(write_beats(folder / "beats.npz")), inputs="rr", kind="table"),
+    "series_table": lambda folder: SeriesTable(
+        str(write_series(folder / "walk.csv")), "series", "kind", time="time", group="person", batch_size=8
+    ),
     "made_up": lambda _: MadeUp(),
     "made_up table": lambda _: MadeUp(shape=(6,), classes=3),
     "made_up series": lambda _: MadeUp(shape=(2, 32), classes=3, augment=Noise(0.1)),

@@ -289,6 +289,9 @@ def test_several_candidates_are_listed(file: Path) -> None:
         loaded(file, kind="table")
     with pytest.raises(ValueError, match=r"has no array 'labels' \(target\); it has x float64 \(40, 3\), kind"):
         loaded(file, target="labels")
+    save_npz(file, x=NUMBERED, y=LABELS.astype(object))
+    with pytest.raises(ValueError, match=r"has no array that may be target; it has x .*, y object \(40,\)"):
+        loaded(file, kind="table")
     save_npz(file, y=LABELS)
     with pytest.raises(ValueError, match=r"has no array that may be inputs; it has y int64 \(40,\)"):
         loaded(file)

@@ -28,6 +28,14 @@ def validation_from(
     return {"train": rows[first], "val": rows[second]}
 
 
+def completed(
+    said: dict[str, Tensor], target: Tensor, fractions: Fractions, seed: int, groups: Tensor | None
+) -> dict[str, Tensor]:
+    """Return the rows of the three splits: those that are said, ``val`` drawn from train, or all of them drawn."""
+    rows = said or drawn(target, fractions, seed, groups)
+    return rows if len(rows.get("val", ())) else rows | validation_from(rows["train"], target, fractions, seed, groups)
+
+
 def named(called: str, words: Sequence[str]) -> dict[str, Tensor]:
     """Return the rows of the splits that words name; ``val`` may have none.
 
