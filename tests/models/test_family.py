@@ -46,10 +46,10 @@ def build_of(target: type, data: Description) -> Build | None:
 
 
 def inputs_of(data: Description, batch: int = BATCH) -> Tensor:
-    """A batch as kdlab's data modules give it: float32, also of a text's token numbers."""
+    """A batch: floating point numbers, or the token numbers of texts."""
     assert data.shape is not None
     if data.vocabulary is not None:
-        return torch.randint(0, data.vocabulary, (batch, *data.shape)).float()
+        return torch.randint(0, data.vocabulary, (batch, *data.shape))
     return torch.randn(batch, *data.shape)
 
 
