@@ -31,7 +31,7 @@ class BagOfEmbeddings(nn.Module):
                 f"sizes must be positive and vocabulary at least 2 (token 0 is padding), got vocabulary={vocabulary},"
                 f" classes={classes}, width={width}"
             )
-        self.embedding = nn.Embedding(vocabulary, width, padding_idx=PADDING)
+        self.embedding = nn.Embedding(vocabulary, width)
         self.mean = _MeanOfTokens()
         self.head = nn.Linear(width, classes)
         with torch.no_grad():

@@ -32,6 +32,8 @@ def test_embeddings_add_the_size_counted_by_hand() -> None:
 
 def test_is_the_papers_own_formula() -> None:
     model = ResidualMLP(4, 3, width=6, blocks=2, dropout=0.5, residual_dropout=0.5).eval()
+    for norm in (module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d)):
+        norm.running_mean = torch.randn(6)
     inputs = torch.randn(5, 4)
     units = model.stem(inputs)
     for block in (model.block1, model.block2):
