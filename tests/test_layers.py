@@ -32,7 +32,7 @@ HEIGHT["testing"] = HEIGHT["modules"]
 ALONE = {
     "losses": {"torch", "kdlab.losses", "kdlab.signals"},
     "metrics": {"torch", "torchmetrics", "kdlab.metrics", "kdlab.signals"},
-    "models": {"torch", "skops", "kdlab.models", "kdlab.data"},  # skops: estimators without pickle; data: soft labels
+    "models": {"torch", "skops", "joblib", "kdlab.models", "kdlab.data"},  # estimators and soft labels of files
     "data": {"torch", "lightning", "numpy", "pyarrow", "sklearn", "mlxtend", "PIL", "kdlab.data"},
     "signals": {"torch", "kdlab.signals"},
     "records": {"torch", "lightning", "numpy", "safetensors", "filelock", "kdlab.records", "kdlab.errors"},

@@ -15,6 +15,7 @@ from kdlab.configuration.experiment import read
 from kdlab.configuration.signatures import signature_of
 from kdlab.data.description import Description
 from kdlab.models.estimator import Estimator
+from kdlab.models.loaded_estimator import LoadedEstimator
 from kdlab.models.soft_label_file import SoftLabelFile
 from tests.configuration.examples import write
 from tests.families import own_case
@@ -29,7 +30,7 @@ KINDS = {
     "grey images": Description(classes=CLASSES, shape=(1, 8, 8)),
 }
 # What no gradient trains.
-UNTRAINED = {Estimator, SoftLabelFile}
+UNTRAINED = {Estimator, LoadedEstimator, SoftLabelFile}
 NETWORKS = {name: target for name, target in classes_of_package("models") if target not in UNTRAINED}
 Build = Callable[[], nn.Module]
 
