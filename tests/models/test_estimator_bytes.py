@@ -117,6 +117,16 @@ def test_what_the_library_refuses_is_one_line(class_path: str, capfd: pytest.Cap
     assert "\n" not in str(raised.value)
 
 
+def test_a_class_without_samples_is_refused_by_xgboost_and_not_by_lightgbm() -> None:
+    inputs, target = patients()
+    gap = torch.where(target == 1, 2, 0)
+    with pytest.raises(ValueError, match=r"XGBClassifier refuses .* Expected: \[0 1\], got \[0 2\]$"):
+        seeded(boosting("xgboost.XGBClassifier"), 3).fit(inputs, gap)
+    model = seeded(boosting("lightgbm.LGBMClassifier"), 3)
+    model.fit(inputs, gap)
+    torch.testing.assert_close(model(inputs)[:, 1].exp(), torch.full((len(inputs),), FLOOR))
+
+
 def fitted(estimator: Any) -> Any:
     inputs, target = patients()
     return estimator.fit(inputs.numpy(), target.numpy())
