@@ -163,13 +163,12 @@ class Npz(DataModule):
         name = target_of(arrays, self.arrays["target"], inputs)
         values = arrays.read(name, as_long_as=inputs)
         called = arrays.called(name)
-        target, self.class_names = class_numbers(
-            called, values, self.told_class_names, lambda row: arrays.place(name, row)
-        )
+        names, source = self.told_class_names, "class_names"
         found = arrays.texts(CLASS_NAMES)
-        if found is not None and not self.told_class_names and values.dtype.kind not in "US":
-            target, self.class_names = class_numbers(called, values, found[1], lambda row: arrays.place(name, row))
+        if found is not None and not names and values.dtype.kind not in "US" and len(found[1]) != len(values):
+            names, source = found[1], f"array {found[0]!r}, unless class_names says otherwise,"
             self.remarks.append(f"classes are called as array {found[0]!r} says")
+        target, self.class_names = class_numbers(called, values, names, lambda row: arrays.place(name, row), source)
         return target
 
     def _rows_of_splits(

@@ -108,6 +108,14 @@ def test_a_group_is_never_in_two_splits(file: Path) -> None:
     assert data.splits["train"]["groups"].tolist() == [int(name[1:]) for name in whom[rows_of(data)["train"]]]
 
 
+def test_a_group_stays_whole_where_val_is_drawn_from_train(tmp_path: Path) -> None:
+    paths = [write_beats(tmp_path / f"{seed}.npz", seed=seed) for seed in range(2)]
+    data = loaded(paths[0], inputs="x_uv", kind="series", group="record", test_path=str(paths[1]))
+    groups = [set(data.splits[split]["groups"].tolist()) for split in SPLITS]
+    assert all(groups)
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 24
+
+
 def test_a_group_that_the_files_tear_apart_is_refused(tmp_path: Path) -> None:
     paths = [write_beats(tmp_path / f"{split}.npz") for split in ("train", "test")]
     told = {"inputs": "x_uv", "kind": "series", "test_path": str(paths[1])}
@@ -188,6 +196,16 @@ def test_names_in_the_file_are_taken_and_said(file: Path) -> None:
     assert table(file, told={"class_names": ["n", "y"], "feature_names": ["d", "e", "f"]}, **more).remarks == []
     with pytest.raises(ValueError, match=r"shape \(40, 3\); 2 different feature_names are none of a table"):
         table(file, told={"feature_names": ["d", "e"]})
+
+
+def test_names_of_classes_in_the_file_must_fit_numbers_and_are_not_asked_of_texts(file: Path) -> None:
+    names = np.array(["a", "b", "c"])
+    with pytest.raises(ValueError, match=r"array 'class_names', unless class_names says otherwise, has 3 names \['a'"):
+        table(file, class_names=names)
+    assert table(file, told={"class_names": ["n", "y"]}, class_names=names).class_names == ["n", "y"]
+    assert table(file, y=names[LABELS], class_names=names).class_names == ["a", "b"]
+    # A text for each sample is no list of names.
+    assert table(file, classes=names[LABELS], told={"target": "y"}).class_names == ["0", "1"]
 
 
 def test_a_class_that_a_split_lacks_is_said(file: Path) -> None:

@@ -11,7 +11,11 @@ from kdlab.data.tabular.target import MOST_CLASSES
 
 
 def class_numbers(
-    called: str, values: Values, class_names: Sequence[str], place: Callable[[int], str]
+    called: str,
+    values: Values,
+    class_names: Sequence[str],
+    place: Callable[[int], str],
+    source: str = "class_names",
 ) -> tuple[Tensor, list[str]]:
     """Return the class number of each sample (samples,), and the classes' names.
 
@@ -24,6 +28,7 @@ def class_numbers(
         class_names: Of the classes in the order of their numbers; of texts, the texts in another order. Empty: the
             values themselves.
         place: Where a sample stands, for messages.
+        source: Where the names stand, for messages.
 
     Raises:
         ValueError: If there is not one value a sample, one is missing, they are measurements, all say the same, or
@@ -54,7 +59,7 @@ def class_numbers(
         )
     if not class_names:
         return torch.from_numpy(codes), names
-    ordered = _in_order(called, names, class_names, labels.dtype.kind == "U")
+    ordered = _in_order(f"{called}: {source}", names, class_names, labels.dtype.kind == "U")
     return torch.tensor(ordered)[torch.from_numpy(codes)], list(class_names)
 
 
@@ -98,11 +103,11 @@ def _whole(called: str, labels: Values, place: Callable[[int], str]) -> Values:
     return labels.astype(np.int64)
 
 
-def _in_order(called: str, found: list[str], class_names: Sequence[str], texts: bool) -> list[int]:
+def _in_order(whose: str, found: list[str], class_names: Sequence[str], texts: bool) -> list[int]:
     """The class number of each value that was found, in the order of these."""
     distinct = set(class_names)
     if not len(class_names) == len(distinct) == len(found) or (texts and distinct != set(found)):
         counts = f"{len(class_names)} names {list(class_names)[:20]} for the {len(found)} values {found[:20]}"
         rule = "say each text once" if texts else "name each value that there is once, in ascending order"
-        raise ValueError(f"{called}: class_names has {counts}; {rule}")
+        raise ValueError(f"{whose} has {counts}; {rule}")
     return [list(class_names).index(name) for name in found] if texts else list(range(len(found)))
