@@ -14,7 +14,19 @@ from kdlab.errors import ConfigurationError, listing
 if TYPE_CHECKING:
     from kdlab.data.base import DataModule
 
-TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".csv.gz", ".tsv.gz")
+TABLES = (
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".parquet",
+    ".pq",
+    ".csv.gz",
+    ".tsv.gz",
+    ".jsonl",
+    ".ndjson",
+    ".jsonl.gz",
+    ".ndjson.gz",
+)
 
 
 def look(parsed: argparse.Namespace) -> None:

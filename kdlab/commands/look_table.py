@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kdlab.commands.look import block, proof
+from kdlab.commands.look_text import described, free_text, text_block
 from kdlab.data.table import Table
 from kdlab.data.tabular.cells import Cells, read_cells
 from kdlab.data.tabular.columns import Column, LevelColumn, NumberColumn, column_of
@@ -51,6 +52,17 @@ def look_at_table(paths: Sequence[Path], target: str | None, written: Callable[[
     yield from _comment(iter([f"target {target!r}, {len(names)} classes: {listed}"]))
     splits = [name for name in columns if name != target and len(paths) == 1 and _says_splits(name, columns[name])]
     inputs = {name: column for name, column in columns.items() if name not in (target, *splits)}
+    arguments: dict[str, Any] = {"path": written(paths[0]), "target": target}
+    if len(paths) > 1:
+        arguments["test_path"] = written(paths[1])
+    if splits:
+        arguments["split"] = splits[0]
+    text = free_text(inputs)
+    if text is not None:
+        yield from _comment(_oddities(cells, columns, inputs))
+        yield from _comment(iter([described(text, inputs)]))
+        yield from text_block(text.name, arguments, paths[0].stem)
+        return
     leaks = _leaks(inputs, numbers)
     yield from _comment(_kinds(inputs))
     yield from _comment(_oddities(cells, columns, inputs))
@@ -58,11 +70,6 @@ def look_at_table(paths: Sequence[Path], target: str | None, written: Callable[[
         f"column {name!r} is ignored: may be the target itself, {reason}" for name, reason in leaks.items()
     )
     yield from _comment(f"ignored: {reason}" for reason in refused.values())
-    arguments: dict[str, Any] = {"path": written(paths[0]), "target": target}
-    if len(paths) > 1:
-        arguments["test_path"] = written(paths[1])
-    if splits:
-        arguments["split"] = splits[0]
     if ignore := [*splits[1:], *leaks, *refused]:
         arguments["ignore"] = ignore
     yield from proof(Table(**arguments), paths[0].stem)

@@ -35,11 +35,12 @@ class DataModule(L.LightningDataModule, ABC):
     A batch is a dict: ``inputs`` (batch, ...) float32, ``target`` (batch,) int64 with -1 for unlabelled, ``index``
     (batch,) int64, unique over the three splits, and ``view`` (batch,) int64, all 0: the same (index, view) is always
     the same input, so that soft labels may be cached. Batches that are augmented at random have no ``view``. Further
-    tensors that ``load`` returns (``mask``, ``groups``) are sliced along.
+    tensors that ``load`` returns (``mask``, ``groups``) are sliced along. Where ``load`` sets ``vocabulary``, inputs
+    are (batch, length) int64 instead: the numbers of tokens, 0 for padding.
 
     After ``setup``: ``classes``, ``shape`` of one input, ``baseline`` (one input that stands for "nothing there"),
     ``class_names``, ``feature_names`` (None where inputs are not a table), ``preparation`` (the way back to the units
-    and names that people know).
+    and names that people know), ``vocabulary`` (how many tokens there are; None where inputs are none).
 
     Args:
         batch_size: Samples in a batch over all devices together, >= 1.
@@ -63,6 +64,7 @@ class DataModule(L.LightningDataModule, ABC):
         self.augment = augment
         self.class_names: list[str] = []
         self.feature_names: list[str] | None = None
+        self.vocabulary: int | None = None
         self.remarks: list[str] = []
         self.sample_names: dict[str, list[str]] | None = None
         self.splits: dict[str, dict[str, Tensor]] = {}
@@ -79,7 +81,7 @@ class DataModule(L.LightningDataModule, ABC):
     def load(self) -> dict[str, dict[str, Tensor]]:
         """Return ``inputs`` (N, ...) and ``target`` (N,), and what else there is, for "train", "val" and "test".
 
-        May set ``class_names``, ``feature_names``, ``remarks`` (what a person should know of the content, a line each)
+        May set ``class_names``, ``feature_names``, ``vocabulary``, ``remarks`` (what a person should know, a line each)
         and ``sample_names`` (what each sample of each split is called, such as a patient's number or a file's name; no
         two alike), and return what ``standardised`` makes of the splits.
         """
@@ -107,8 +109,9 @@ class DataModule(L.LightningDataModule, ABC):
         return self._preparation if self.feature_names is None else self._preparation.called(self.feature_names)
 
     def baseline_of(self, inputs: Tensor) -> Tensor:
-        """Return the baseline, of the shape of one input: 0 for (standardised) images, else the training mean."""
-        return torch.zeros_like(inputs[0]) if inputs.ndim == 4 else inputs.mean(0)
+        """Return the baseline, of one input's shape: 0 for (standardised) images and tokens, else the training mean."""
+        zero = inputs.ndim == 4 or self.vocabulary is not None
+        return torch.zeros_like(inputs[0]) if zero else inputs.mean(0)
 
     def setup(self, stage: str | None = None) -> None:
         """Load once; later calls, which Lightning makes for every stage, do nothing."""
@@ -120,7 +123,7 @@ class DataModule(L.LightningDataModule, ABC):
             if split not in loaded:
                 raise ValueError(f"{type(self).__name__} has no {split} split; load() returned {sorted(loaded)}")
             name = f"{type(self).__name__}'s {split} split"
-            tensors = checked(name, loaded[split], self.feature_names)
+            tensors = checked(name, loaded[split], self.feature_names, self.vocabulary)
             count = len(tensors["inputs"])
             index = torch.arange(first, first + count)
             splits[split] = {**tensors, "index": index, "view": torch.zeros(count, dtype=torch.int64)}
@@ -214,6 +217,7 @@ class DataModule(L.LightningDataModule, ABC):
             remarks=self.remarks,
             targets={split: tensors["target"] for split, tensors in self.splits.items()},
             sample_names=SampleNames(counts, self.sample_names),
+            vocabulary=self.vocabulary,
             masked=all("mask" in self.splits[split] for split in ("val", "test")),
         )
 
@@ -243,13 +247,16 @@ class DataModule(L.LightningDataModule, ABC):
     def content_hash(self) -> str:
         """Return the SHA-256 of all that reaches a stage, as 64 hexadecimal digits.
 
-        That is every tensor with its name, type and shape, the baseline, and the names of classes, features, samples.
+        That is every tensor with its name, type and shape, the baseline, the size of the vocabulary where there is one,
+        and the names of classes, features, samples.
         """
         self.setup()
         digest = hashlib.sha256()
         digest.update(json.dumps([self.class_names, self.feature_names, self.classes]).encode())
         if self.sample_names is not None:
             digest.update(json.dumps(self.sample_names, sort_keys=True).encode())
+        if self.vocabulary is not None:
+            digest.update(f"vocabulary {self.vocabulary}\n".encode())
         digest.update(f"{self.baseline.dtype} {tuple(self.baseline.shape)}\n".encode())
         digest.update(self.baseline.contiguous().view(torch.uint8).numpy().data)
         for split in SPLITS:

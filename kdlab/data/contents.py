@@ -13,7 +13,8 @@ def contents(data: Data) -> dict[str, Any] | None:
 
     ``samples`` by split, ``shape`` of one input, ``classes``, ``unlabelled`` training samples, ``shares`` (the smallest
     and largest of a class among the labelled training samples), and ``largest``: the most frequent class of the test
-    split and its share there, which is the accuracy of always saying it; None where a split has no labels.
+    split and its share there, which is the accuracy of always saying it; None where a split has no labels. Where inputs
+    are tokens, ``vocabulary`` is how many different ones there are.
     """
     description = data.description
     targets, shape, names = description.targets, description.shape, description.class_names
@@ -27,6 +28,7 @@ def contents(data: Data) -> dict[str, Any] | None:
         "unlabelled": int((targets["train"] < 0).sum()),
         "shares": None if train is None else [min(train), max(train)],
         "largest": None if test is None else {"class": names[test.index(max(test))], "share": max(test)},
+        **({} if description.vocabulary is None else {"vocabulary": description.vocabulary}),
     }
 
 
@@ -47,7 +49,8 @@ def in_one_line(name: str, data: Data, held: Mapping[str, Any] | None) -> str:
     shares = held["shares"]
     range_of_shares = "" if shares is None else f" ({_range(*shares)})"
     unlabelled = f", {held['unlabelled']:,} training samples without label" if held["unlabelled"] else ""
-    return f"{name}: {samples} samples of {shape} values, {held['classes']} classes{range_of_shares}{unlabelled}"
+    of_what = f"tokens of {held['vocabulary']:,}" if "vocabulary" in held else "values"
+    return f"{name}: {samples} samples of {shape} {of_what}, {held['classes']} classes{range_of_shares}{unlabelled}"
 
 
 def _range(low: float, high: float) -> str:

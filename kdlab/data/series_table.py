@@ -13,7 +13,7 @@ from kdlab.data.tabular.cells import Cells, TableFormat, read_cells
 from kdlab.data.tabular.columns import levels_of
 from kdlab.data.tabular.long_form import LongForm, number_column
 from kdlab.data.tabular.rows import completed, limited, named, refuse_shared_groups
-from kdlab.data.tabular.target import class_numbers, refuse_missing
+from kdlab.data.tabular.target import class_numbers
 
 
 class SeriesTable(DataModule):
@@ -150,6 +150,5 @@ class SeriesTable(DataModule):
 
 def _words(cells: Cells, long: LongForm, name: str) -> tuple[Tensor, list[str]]:
     """What a column says of each series: its number (series,) among the texts that there are."""
-    refuse_missing(cells, name)
-    level = levels_of(name, cells.columns[name])
+    level = levels_of(name, cells.complete(name))
     return long.one_a_series(name, level.codes), level.levels

@@ -1,31 +1,31 @@
-"""Anybody's table: numbers, dates, truth values and categories in a CSV or Parquet file."""
+"""Anybody's table: numbers, dates, truth values and categories in a CSV, Parquet or JSON Lines file."""
 
 from collections.abc import Sequence
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from kdlab.data.augment import Augmentation
 from kdlab.data.base import DataModule
 from kdlab.data.paths import resolved
-from kdlab.data.splitting import sizes_of, take
+from kdlab.data.splitting import take
 from kdlab.data.tabular.cells import Cells, TableFormat, read_cells
-from kdlab.data.tabular.columns import Column, column_of, levels_of
-from kdlab.data.tabular.rows import completed, limited, named, refuse_shared_groups
+from kdlab.data.tabular.columns import Column, column_of
+from kdlab.data.tabular.row_splits import RowSplits, names_of
 from kdlab.data.tabular.suspicions import constant, identity, leak
-from kdlab.data.tabular.target import class_numbers, refuse_missing
+from kdlab.data.tabular.target import class_numbers
 
 
 class Table(DataModule):
-    """A table with a header, CSV or Parquet; all that is fitted is fitted on training rows and kept in ``preparation``.
+    """A table: CSV with a header, Parquet, or JSON Lines (``.jsonl``, ``.ndjson``).
 
-    Numbers are standardised, dates are days since the training rows' first day, yes and no (true and false) are one
-    input, other texts are categories with an input for each level. A missing number is the training median, and an
-    input ``column=missing`` says so; a missing category is a level of its own. Columns of identities (all texts or
-    whole numbers different) and columns that are constant in training are left out; ``remarks`` says which.
-    ``feature_names`` are the columns' names, ``column=level`` for a level; ``class_names`` the target's texts, sorted
-    (as numbers if they are). A column that mixes numbers and texts is refused unless named in ``categorical``.
+    All that is fitted is fitted on training rows and kept in ``preparation``. Numbers are standardised, dates are days
+    since the training rows' first day, yes and no (true and false) are one input, other texts are categories with an
+    input for each level. A missing number is the training median, and an input ``column=missing`` says so; a missing
+    category is a level of its own. Columns of identities (all texts or whole numbers different) and columns that are
+    constant in training are left out; ``remarks`` says which. ``feature_names`` are the columns' names,
+    ``column=level`` for a level; ``class_names`` the target's texts, sorted (as numbers if they are). A column that
+    mixes numbers and texts is refused unless named in ``categorical``.
 
     Args:
         path: The file; ``~`` and ``${VARIABLE}`` are expanded, a relative path is relative to the working directory.
@@ -83,7 +83,6 @@ class Table(DataModule):
         augment: Augmentation | None = None,
     ) -> None:
         super().__init__(batch_size, split_seed, augment)
-        sizes_of(1, fractions)
         if split is not None and test_path is not None:
             raise ValueError(
                 f"split={split} and test_path={test_path} both say what the test rows are; give one of them"
@@ -102,6 +101,8 @@ class Table(DataModule):
         self.numbers = list(numbers)
         self.levels = levels
         self.limit = limit
+        files = ("train",) if test_path is None else ("train", "test")
+        self.rows = RowSplits(split, fractions, split_seed, group, limit, files)
         self.form = TableFormat(delimiter, encoding, decimal, thousands, list(missing), day_first)
 
     def load(self) -> dict[str, dict[str, Tensor]]:
@@ -112,7 +113,7 @@ class Table(DataModule):
         self.remarks = list(cells.remarks)
         self._check_columns(cells)
         target, self.class_names = class_numbers(cells, self.target)
-        rows, groups = self._rows_of_splits(cells, target)
+        rows, groups = self.rows(cells, target)
         features = self._features(cells, target, rows["train"])
         if not features:
             reasons = "; ".join(self.remarks) or f"{sorted(cells.columns)} are target or left out"
@@ -125,8 +126,7 @@ class Table(DataModule):
         if twice:
             raise ValueError(f"{paths[0]}: two inputs would be called {twice[0]!r}; rename a column")
         if self.row_id is not None:
-            ids = self._complete(cells, self.row_id).to_pylist()
-            self.sample_names = {split: [ids[row] for row in chosen.tolist()] for split, chosen in rows.items()}
+            self.sample_names = names_of(cells, self.row_id, rows)
         tensors = {"inputs": torch.cat([part.values for part in encoded], dim=1), "target": target, **groups}
         return self.standardised({split: take(tensors, chosen) for split, chosen in rows.items()}, columns)
 
@@ -141,33 +141,9 @@ class Table(DataModule):
             )
             if column is not None
         }
-        columns_by_argument |= {"ignore": self.ignore, "categorical": self.categorical, "numbers": self.numbers}
-        for argument, columns in columns_by_argument.items():
-            for column in columns:
-                if column not in cells.columns:
-                    raise ValueError(
-                        f"{cells.files[0][0].path} has no column {column!r} ({argument}); it has"
-                        f" {list(cells.columns)[:30]}"
-                    )
-
-    def _rows_of_splits(self, cells: Cells, target: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The rows of each split, and ``groups`` of all rows where there are any."""
-        groups = None
-        if self.group is not None:
-            whom = levels_of(self.group, self._complete(cells, self.group))
-            groups = whom.codes
-        said: dict[str, Tensor] = {}
-        if self.split is not None:
-            said = named(f"column {self.split!r}", self._complete(cells, self.split).to_pylist())
-        elif self.test_path is not None:
-            first = cells.files[0][1]
-            said = {"train": torch.arange(first), "test": torch.arange(first, cells.rows)}
-        rows = completed(said, target, self.fractions, self.split_seed, groups)
-        if self.group is not None and groups is not None:
-            refuse_shared_groups(f"column {self.group!r}", whom.levels, groups, rows)
-        if self.limit is not None:
-            rows = limited(rows, target, self.limit, self.split_seed)
-        return rows, {} if groups is None else {"groups": groups}
+        cells.require(
+            columns_by_argument | {"ignore": self.ignore, "categorical": self.categorical, "numbers": self.numbers}
+        )
 
     def _features(self, cells: Cells, target: Tensor, train: Tensor) -> list[Column]:
         """The columns to learn from; what is left out and what looks odd is said in ``remarks``."""
@@ -189,8 +165,3 @@ class Table(DataModule):
                 if reason is not None:
                     self.remarks.append(f"column {name!r} may be the target itself: {reason}; ignore leaves it out")
         return features
-
-    def _complete(self, cells: Cells, name: str) -> pa.ChunkedArray:
-        """A column in which no cell may be missing."""
-        refuse_missing(cells, name)
-        return cells.columns[name]

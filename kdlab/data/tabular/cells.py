@@ -1,7 +1,7 @@
-"""The cells of one file or two, as Arrow's columns of trimmed texts, numbers, truth values and dates."""
+"""The cells of one file or several, as Arrow's columns of trimmed texts, numbers, truth values and dates."""
 
 import codecs
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,10 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kdlab.data.tabular.delimited import DelimitedFile
+from kdlab.data.tabular.json_lines import JsonLinesFile
 from kdlab.data.tabular.numbers import POINT, Signs, as_numbers, signs_of
 from kdlab.data.tabular.parquet import ParquetFile
 
 Columns = dict[str, pa.ChunkedArray]
+TableFile = DelimitedFile | JsonLinesFile | ParquetFile
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Cells:
     """
 
     columns: Columns
-    files: tuple[tuple[DelimitedFile | ParquetFile, int], ...]
+    files: tuple[tuple[TableFile, int], ...]
     signs: Signs
     form: TableFormat
     remarks: list[str] = field(default_factory=list)
@@ -85,9 +87,40 @@ class Cells:
         rows: list[int] = pc.indices_nonzero(null).to_pylist()
         return rows
 
+    def require(self, columns_by_argument: Mapping[str, Sequence[str]]) -> None:
+        """Refuse names of columns that are none; the message says by which argument they were named.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        for argument, columns in columns_by_argument.items():
+            for column in columns:
+                if column not in self.columns:
+                    raise ValueError(
+                        f"{self.files[0][0].path} has no column {column!r} ({argument}); it has"
+                        f" {list(self.columns)[:30]}"
+                    )
+
+    def complete(self, name: str) -> pa.ChunkedArray:
+        """Return a column in which no cell is missing.
+
+        Raises:
+            ValueError: If one is.
+        """
+        column = self.columns[name]
+        missing = pc.is_null(column)
+        count = pc.sum(missing).as_py()
+        if count:
+            raise ValueError(
+                f"column {name!r} has {count} missing values, the first in"
+                f" {self.place(pc.index(missing, True).as_py())}; fill or drop those rows, or say in missing what is"
+                f" none (now {list(self.form.missing)})"
+            )
+        return column
+
 
 def read_cells(paths: Sequence[Path], form: TableFormat, as_text: Collection[str]) -> Cells:
-    """Read CSV or Parquet files of the same columns, one below the other.
+    """Read CSV, Parquet or JSON Lines files of the same columns, one below the other.
 
     Args:
         paths: The files.
@@ -97,10 +130,7 @@ def read_cells(paths: Sequence[Path], form: TableFormat, as_text: Collection[str
     Raises:
         ValueError: If a file cannot be read, or they differ in their columns.
     """
-    files = [
-        ParquetFile(path) if ParquetFile.is_at(path) else DelimitedFile.opened(path, form.encoding, form.delimiter)
-        for path in paths
-    ]
+    files = [_opened(path, form) for path in paths]
     parts = [_trimmed(file.read(form.decimal or ".", form.spellings, as_text), form) for file in files]
     columns = _joined(files, parts)
     numeric = {name: column for name, column in columns.items() if name not in as_text}
@@ -116,6 +146,14 @@ def read_cells(paths: Sequence[Path], form: TableFormat, as_text: Collection[str
     return cells
 
 
+def _opened(path: Path, form: TableFormat) -> TableFile:
+    if ParquetFile.is_at(path):
+        return ParquetFile(path)
+    if JsonLinesFile.is_at(path):
+        return JsonLinesFile.opened(path, form.encoding)
+    return DelimitedFile.opened(path, form.encoding, form.delimiter)
+
+
 def _numeric(column: pa.ChunkedArray, signs: Signs) -> bool:
     """Whether all that is there are numbers."""
     if pa.types.is_string(column.type):
@@ -123,11 +161,11 @@ def _numeric(column: pa.ChunkedArray, signs: Signs) -> bool:
     return bool(pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
 
 
-def _remarks_on_encoding(files: Sequence[DelimitedFile | ParquetFile], form: TableFormat) -> list[str]:
+def _remarks_on_encoding(files: Sequence[TableFile], form: TableFormat) -> list[str]:
     return [
         f"{file.path} is no UTF-8 and read as {file.encoding}; encoding says otherwise"
         for file in files
-        if isinstance(file, DelimitedFile) and form.encoding is None and not file.encoding.startswith("utf-8")
+        if not isinstance(file, ParquetFile) and form.encoding is None and not file.encoding.startswith("utf-8")
     ]
 
 
@@ -143,7 +181,7 @@ def _trimmed(columns: Columns, form: TableFormat) -> Columns:
     return {name: trimmed(column) for name, column in columns.items()}
 
 
-def _joined(files: Sequence[DelimitedFile | ParquetFile], parts: Sequence[Columns]) -> Columns:
+def _joined(files: Sequence[TableFile], parts: Sequence[Columns]) -> Columns:
     first = parts[0]
     for file, other in zip(files[1:], parts[1:], strict=True):
         if first.keys() != other.keys():

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from kdlab.data.tabular.cells import Cells
 from kdlab.data.tabular.columns import NumberColumn, column_of, levels_of
-from kdlab.data.tabular.target import refuse_missing
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,7 @@ class LongForm:
         Raises:
             ValueError: If a cell is missing, one series has two rows of one time, or lengths differ.
         """
-        refuse_missing(cells, series)
-        level = levels_of(series, cells.columns[series])
+        level = levels_of(series, cells.complete(series))
         file = torch.repeat_interleave(torch.tensor([rows for _, rows in cells.files]))
         found, codes, counts = torch.unique(
             file * len(level.levels) + level.codes, return_inverse=True, return_counts=True

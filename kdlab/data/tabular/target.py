@@ -2,7 +2,6 @@
 
 import math
 
-import pyarrow.compute as pc
 from torch import Tensor
 
 from kdlab.data.tabular.cells import Cells
@@ -15,13 +14,17 @@ def class_numbers(cells: Cells, name: str) -> tuple[Tensor, list[str]]:
     """Return the class number of each row, and the classes' names, sorted (as numbers if they are).
 
     Raises:
-        ValueError: If a cell is missing, or the column holds measurements instead of classes.
+        ValueError: If a cell is missing, all say the same, or the column holds measurements instead of classes.
     """
-    refuse_missing(cells, name)
-    column = levels_of(name, cells.columns[name])
+    column = levels_of(name, cells.complete(name))
     numbers = [_number(text) for text in column.levels]
     names = column.levels
     codes = column.codes
+    if len(names) < 2:
+        raise ValueError(
+            f"{cells.files[0][0].path}: target {name!r} says {names[0]!r} in all {cells.rows} rows; two classes are the"
+            " least"
+        )
     if not any(map(math.isnan, numbers)):
         if not all(number.is_integer() for number in numbers):
             raise ValueError(
@@ -35,21 +38,6 @@ def class_numbers(cells: Cells, name: str) -> tuple[Tensor, list[str]]:
             f"target {name!r} has {len(names)} different values in {cells.rows} rows; these are no classes"
         )
     return codes, names
-
-
-def refuse_missing(cells: Cells, name: str) -> None:
-    """Refuse a column in which a cell is missing.
-
-    Raises:
-        ValueError: If one is.
-    """
-    missing = pc.is_null(cells.columns[name])
-    count = pc.sum(missing).as_py()
-    if count:
-        raise ValueError(
-            f"column {name!r} has {count} missing values, the first in {cells.place(pc.index(missing, True).as_py())};"
-            f" fill or drop those rows, or say in missing what is none (now {list(cells.form.missing)})"
-        )
 
 
 def _number(text: str) -> float:
