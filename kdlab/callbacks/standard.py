@@ -30,6 +30,7 @@ def standard_measures(
     explainer: bool,
     mask: bool = False,
     explains_teacher: bool = True,
+    tokens: bool = False,
 ) -> dict[str, Measure]:
     """Measures by the name under which they are logged; those that cost more than the others are for the test only.
 
@@ -40,6 +41,7 @@ def standard_measures(
         explainer: whether an explainer is trained with the model.
         mask: whether the data say where the evidence lies.
         explains_teacher: whether the teacher can be explained too.
+        tokens: whether inputs are token numbers, which no noise can move a little.
     """
     measures = {
         "accuracy": Measure(Accuracy()),
@@ -63,6 +65,9 @@ def standard_measures(
             "explanation/gini": Measure(Gini()),
             "explanation/entropy": Measure(Entropy()),
             "explanation/faithfulness_correlation_logits": Measure(FaithfulnessCorrelation(), at_test=True),
+        }
+    if explains and not tokens:
+        measures |= {
             "explanation/infidelity_logits": Measure(Infidelity(normalised=True), at_test=True),
             "explanation/max_sensitivity": Measure(MaxSensitivity(), at_test=True),
         }

@@ -15,6 +15,7 @@ from kdlab.data.table import Table
 from kdlab.data.tabular.cells import Cells, read_cells
 from kdlab.data.tabular.columns import Column, LevelColumn, NumberColumn, column_of
 from kdlab.data.tabular.delimited import DelimitedFile
+from kdlab.data.tabular.parquet import ParquetFile
 from kdlab.data.tabular.rows import SPLIT_WORDS
 from kdlab.data.tabular.suspicions import constant, leak
 from kdlab.data.tabular.target import MOST_CLASSES, class_numbers
@@ -83,8 +84,9 @@ def _comment(lines: Iterator[str]) -> Iterator[str]:
 
 def _described(cells: Cells) -> Iterator[str]:
     for file, rows in cells.files:
-        how = f", {file.encoding}, delimiter {file.delimiter!r}" if isinstance(file, DelimitedFile) else ""
-        yield f"{file.path.name}: {rows:,} rows, {len(cells.columns)} columns{how}"
+        encoding = "" if isinstance(file, ParquetFile) else f", {file.encoding}"
+        delimiter = f", delimiter {file.delimiter!r}" if isinstance(file, DelimitedFile) else ""
+        yield f"{file.path.name}: {rows:,} rows, {len(cells.columns)} columns{encoding}{delimiter}"
 
 
 def _columns(cells: Cells) -> tuple[dict[str, Column], dict[str, str]]:

@@ -146,16 +146,26 @@ def _restore(modes: list[tuple[nn.Module, bool]]) -> None:
         part.training = training
 
 
+def refuse_whole(inputs: Tensor) -> None:
+    """Refuse inputs that no gradient can be taken of.
+
+    Raises:
+        TypeError: If they are not floating point, as token numbers are.
+    """
+    if not inputs.is_floating_point():
+        raise TypeError(
+            f"inputs of {inputs.dtype} have no gradient, as token numbers have none; name an explainer that removes"
+            " them, such as {class_path: Captum, init_args: {method: captum.attr.FeatureAblation}}, or none at all"
+        )
+
+
 def watched(inputs: Tensor, keep_graph: bool) -> Tensor:
     """Return the inputs as a tensor that gradients can be taken of; the caller's tensor is left as it is.
 
     Raises:
         TypeError: If the inputs are not floating point, as token numbers are.
     """
-    if not inputs.is_floating_point():
-        raise TypeError(
-            f"inputs of {inputs.dtype} have no gradient; explain floating point inputs, e.g. the embeddings"
-        )
+    refuse_whole(inputs)
     if keep_graph and inputs.requires_grad:
         return inputs
     # A copy, because tensors made under inference mode cannot be watched.

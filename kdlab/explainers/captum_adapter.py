@@ -30,7 +30,7 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from kdlab.explainers.base import chosen_class, explaining, predicted_class
+from kdlab.explainers.base import chosen_class, explaining, predicted_class, refuse_whole
 from kdlab.explainers.spatial import as_inputs
 from kdlab.signals.capture import find_layer, layer_paths
 from kdlab.signals.outputs import AsLogits, logits_of
@@ -122,8 +122,11 @@ class Captum:
         """Return attributions in the inputs' shape; ``target`` (batch,) is the class explained, None the model's own.
 
         Raises:
+            TypeError: If the method needs a gradient, and inputs are whole numbers.
             ValueError: If the method's result cannot be laid over the inputs, or DeepLift's does not add up.
         """
+        if self.needs_gradient:
+            refuse_whole(inputs)
         explained = predicted_class(self.model, inputs) if target is None else target
         with explaining(self.model), torch.set_grad_enabled(self.needs_gradient):
             # One sample's logits tell how many classes there are, for captum would fail deep inside.

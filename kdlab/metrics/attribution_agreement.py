@@ -41,7 +41,9 @@ def top_counts(first: Tensor, second: Tensor, share: float) -> Tensor:
 
 def _tops(first: Tensor, second: Tensor, share: float) -> tuple[Top, Top, Tensor]:
     counts = top_counts(first, second, share)
-    return top_of(rows(first).abs(), counts), top_of(rows(second).abs(), counts), counts
+    # What is not finite has no order, and is given no score below.
+    top, other = (top_of(rows(values).nan_to_num(0.0, 0.0, 0.0).abs(), counts) for values in (first, second))
+    return top, other, counts
 
 
 def _scores(value: Tensor, first: Tensor, second: Tensor) -> Tensor:

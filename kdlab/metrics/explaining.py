@@ -27,13 +27,23 @@ class ExplainsAgain(Protocol):
 
 def draw_uniform(draws: int, shape: torch.Size, radius: float, seed: int, like: Tensor) -> Tensor:
     """Return noise uniform in [-radius, radius]: (draws, ...), on the device and of the type of ``like``."""
+    _refuse_whole(like)
     noise = torch.rand(draws, *shape, generator=generator_of(seed), dtype=torch.float64)
     return ((2 * noise - 1) * radius).to(like)
 
 
 def draw_normal(draws: int, shape: torch.Size, std: float, seed: int, like: Tensor) -> Tensor:
     """Return normal noise: (draws, ...), on the device and of the type of ``like``."""
+    _refuse_whole(like)
     return (torch.randn(draws, *shape, generator=generator_of(seed), dtype=torch.float64) * std).to(like)
+
+
+def _refuse_whole(inputs: Tensor) -> None:
+    if not inputs.is_floating_point():
+        raise TypeError(
+            f"inputs of {inputs.dtype}, such as token numbers, cannot be moved by noise; leave out the metrics that"
+            " move them: infidelity, sensitivity, ROAD"
+        )
 
 
 def moves(

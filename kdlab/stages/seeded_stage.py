@@ -159,6 +159,7 @@ class SeededStage:
             explainer=adopted.learned_explainer is not None,
             mask=description.masked,
             explains_teacher=reference is not None and reference.explainable,
+            tokens=description.vocabulary is not None,
         )
         measures = {name: m for name, m in measures.items() if name not in self.experiment.left_out}
         takes = self.experiment.metric_takes()

@@ -12,12 +12,15 @@ from kdlab.data.base import SPLITS, DataModule
 from kdlab.data.batches import as_batch
 from kdlab.data.loader import ShuffledLoader, TensorLoader
 
-TYPES = {"inputs": torch.float32, "target": torch.int64, "index": torch.int64}
-
 
 def check_batches(data: DataModule) -> None:
-    """Batches are dicts of one length with float32 inputs, class numbers or -1, identities, and finite values."""
+    """Batches are dicts of one length with class numbers or -1, identities, and finite float32 inputs.
+
+    Where there is a vocabulary, inputs are int64 and below it.
+    """
     data.setup()
+    inputs_type = torch.float32 if data.vocabulary is None else torch.int64
+    expected = {"inputs": inputs_type, "target": torch.int64, "index": torch.int64}
     for split, loader in _loaders(data).items():
         for batch in loader:
             named = as_batch(batch)
@@ -25,9 +28,12 @@ def check_batches(data: DataModule) -> None:
             lengths = {name: len(tensor) for name, tensor in named.items()}
             _require(len(set(lengths.values())) == 1, f"{split} batches hold tensors of different lengths: {lengths}")
             _require(named["inputs"].shape[1:] == data.shape, f"{split} inputs are {named['inputs'].shape[1:]}")
-            types = {name: named[name].dtype for name in ("inputs", "target", "index")}
-            _require(types == TYPES, f"{split} has types {types}")
+            types = {name: named[name].dtype for name in expected}
+            _require(types == expected, f"{split} has types {types}")
             _require(bool(named["inputs"].isfinite().all()), f"{split} inputs are not finite")
+            if data.vocabulary is not None:
+                least, most = int(named["inputs"].min()), int(named["inputs"].max())
+                _require(0 <= least <= most < data.vocabulary, f"{split} tokens lie in {least} .. {most}")
             low, high = int(named["target"].min()), int(named["target"].max())
             _require(-1 <= low <= high < data.classes, f"{split} targets lie in {low} .. {high}")
             _require(("view" in named) == (split != "train" or data.augment is None), f"view is wrong in {split}")

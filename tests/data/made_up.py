@@ -164,6 +164,20 @@ def write_series(file: Path, series: int = 30, steps: int = 12) -> Path:
     return write_csv(file, [["series", "time", "x", "y", "kind", "person"], *lines])
 
 
+def texts_and_labels(rows: int = 60) -> list[list[str]]:
+    """Return short texts about animals and about money in turn, each with a number of its own, and their labels."""
+    animals = ["the cat sleeps on the warm mat", "a dog barks at the old cat", "the dog runs over a green field"]
+    money = ["my card was declined at the bank", "the bank charged a fee twice", "a transfer of money is late"]
+    subjects = {"animal": animals, "money": money}
+    labels = [list(subjects)[row % 2] for row in range(rows)]
+    return [[f"{subjects[label][row // 2 % 3]}, {row} times", label] for row, label in enumerate(labels)]
+
+
+def write_texts(file: Path, rows: int = 60) -> Path:
+    """Write a CSV of texts and their labels."""
+    return write_csv(file, [["text", "label"], *texts_and_labels(rows)])
+
+
 def write_csv(file: Path, lines: Sequence[Sequence[object]]) -> Path:
     """Write a CSV file, and the folders above it."""
     file.parent.mkdir(parents=True, exist_ok=True)

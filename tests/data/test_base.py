@@ -165,6 +165,42 @@ def test_refuses_wrong_data_in_one_line(name: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+class Tokens(MadeUp):
+    """Three tokens of a vocabulary of that size; the last one stands first."""
+
+    def __init__(self, vocabulary: int, inputs: Tensor) -> None:
+        super().__init__(shape=(3,), classes=2)
+        self.said, self.inputs = vocabulary, inputs
+
+    def load(self) -> dict[str, dict[str, Tensor]]:
+        self.vocabulary = self.said
+        target = torch.tensor([0, 1])
+        return {split: {"inputs": self.inputs, "target": target} for split in ("train", "val", "test")}
+
+
+def test_token_numbers_stay_whole_and_their_baseline_is_padding() -> None:
+    data = Tokens(5, torch.tensor([[4, 1, 0], [2, 3, 1]], dtype=torch.int16))
+    data.setup()
+    assert data.splits["train"]["inputs"].dtype == data.baseline.dtype == torch.int64
+    assert (data.baseline.tolist(), data.description.vocabulary) == ([0, 0, 0], 5)
+    larger = Tokens(6, torch.tensor([[4, 1, 0], [2, 3, 1]]))
+    assert larger.content_hash() != data.content_hash()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (torch.tensor([[5, 1, 0], [0, 0, 0]]), r"token numbers 0 \.\. 5 of a vocabulary of 5"),
+        (torch.tensor([[-1, 1, 0], [0, 0, 0]]), r"token numbers -1 \.\. 1"),
+        (torch.zeros(2, 3), "type torch.float32; with a vocabulary they are the tokens' numbers"),
+        (torch.zeros(2, 3, 1, dtype=torch.int64), r"shape \(2, 3, 1\)"),
+    ],
+)
+def test_refuses_what_are_no_token_numbers(inputs: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Tokens(5, inputs).setup()
+
+
 def test_refuses_a_missing_split() -> None:
     class Halved(MadeUp):
         def load(self) -> dict[str, dict[str, Tensor]]:

@@ -17,6 +17,7 @@ from kdlab.data.mnist5k import MNIST5k
 from kdlab.data.npz import Npz
 from kdlab.data.series_table import SeriesTable
 from kdlab.data.table import Table
+from kdlab.data.text import Text
 from kdlab.testing.data import (
     check_batches,
     check_description,
@@ -34,8 +35,15 @@ from tests.data.made_up import (
     write_npz,
     write_numbers,
     write_series,
+    write_texts,
 )
 from tests.families import buildable
+
+
+def text(folder: Path) -> Text:
+    pytest.importorskip("tokenizers", reason="comes with kdlab[text]")
+    return Text(str(write_texts(folder / "texts.csv")), "text", "label", length=16, batch_size=16)
+
 
 LISTED: dict[str, Callable[[Path], DataModule]] = {
     "digits, augmented": lambda _: Digits(augment=ShiftFlip(1)),
@@ -43,6 +51,7 @@ LISTED: dict[str, Callable[[Path], DataModule]] = {
     "breast_cancer, augmented": lambda _: BreastCancer(augment=Noise(0.2)),
     "table of numbers": lambda folder: Table(str(write_numbers(folder / "letter.csv")), target="letter"),
     "table of categories": lambda folder: Table(str(write_mixed(folder / "credit.csv")), target="class", batch_size=16),
+    "text": text,
     "idx": lambda folder: Idx(str(write_idx(folder)), val_size=40),
     "image_folder": lambda folder: ImageFolder(str(write_image_folder(folder)), batch_size=16),
     "npz of images": lambda folder: Npz(str(write_npz(folder / "xray.npz")), batch_size=16),

@@ -214,3 +214,13 @@ def test_equal_pixels_of_an_image_are_imputed_in_a_drawn_order() -> None:
     found = [scores(ROAD(shares=(0.3,), noise=0.0, seed=seed), signals) for seed in range(3)]
     assert not torch.allclose(found[0], found[1])
     assert not torch.allclose(found[1], found[2])
+
+
+@pytest.mark.parametrize("score", [top_k_iou, sign_agreement, rank_agreement])
+def test_attributions_that_are_not_finite_have_no_score_beside_equal_entries(
+    score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> None:
+    equal = torch.tensor([[1.0] * 6 + [0.0] * 10])
+    for odd in (torch.nan, torch.inf):
+        for pair in ((equal, torch.full_like(equal, odd)), (torch.full_like(equal, odd), equal)):
+            assert score(*pair).isnan().tolist() == [True], (score.__name__, odd)
