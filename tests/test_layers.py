@@ -33,7 +33,7 @@ ALONE = {
     "losses": {"torch", "kdlab.losses", "kdlab.signals"},
     "metrics": {"torch", "torchmetrics", "kdlab.metrics", "kdlab.signals"},
     "models": {"torch", "skops", "joblib", "kdlab.models", "kdlab.data"},  # estimators and soft labels of files
-    "data": {"torch", "lightning", "numpy", "pyarrow", "sklearn", "mlxtend", "PIL", "kdlab.data"},
+    "data": {"torch", "lightning", "numpy", "pyarrow", "sklearn", "mlxtend", "PIL", "tokenizers", "kdlab.data"},
     "signals": {"torch", "kdlab.signals"},
     "records": {"torch", "lightning", "numpy", "safetensors", "filelock", "kdlab.records", "kdlab.errors"},
     "workers": {"ray", "kdlab.workers", "kdlab.errors", "kdlab.interruption"},

@@ -125,7 +125,7 @@ def test_every_imported_package_is_required() -> None:
     published_as = {"PIL": "pillow", "google": "protobuf", "sklearn": "scikit-learn", "yaml": "pyyaml"}
     imported = {name.split(".")[0] for file in (ROOT / "kdlab").rglob("*.py") for name in imports_of(file)}
     needed = {published_as.get(name, name) for name in imported - sys.stdlib_module_names - {"kdlab", "psycopg", "ray"}}
-    assert needed <= required("dependencies", "data")
+    assert needed <= required("dependencies", "data", "text")
 
 
 def test_every_requirement_has_a_proven_version() -> None:

@@ -13,7 +13,7 @@ from kdlab.data.splitting import take
 from kdlab.data.tabular.cells import Cells, TableFormat, read_cells
 from kdlab.data.tabular.row_splits import RowSplits, names_of
 from kdlab.data.tabular.target import class_numbers
-from kdlab.data.tokens import BytePairEncoding, Encoded, Tokenization, encoded, texts_of
+from kdlab.data.tokens import BytePairEncoding, TokenNumbers, Tokenization, encoded, texts_of
 
 
 class Text(DataModule):
@@ -142,7 +142,9 @@ class Text(DataModule):
         inputs[kept] = found.inputs
         return inputs
 
-    def _refuse_without_tokens(self, cells: Cells, texts: Sequence[str], kept: Sequence[int], found: Encoded) -> None:
+    def _refuse_without_tokens(
+        self, cells: Cells, texts: Sequence[str], kept: Sequence[int], found: TokenNumbers
+    ) -> None:
         if found.empty:
             row = kept[found.empty[0]]
             raise ValueError(

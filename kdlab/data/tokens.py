@@ -136,7 +136,7 @@ class TokenizerFile:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class TokenNumbers:
     """Texts as token numbers.
 
     Args:
@@ -154,7 +154,7 @@ class Encoded:
         return rows
 
 
-def encoded(tokenizer: "Tokenizer", texts: Sequence[str], length: int) -> Encoded:
+def encoded(tokenizer: "Tokenizer", texts: Sequence[str], length: int) -> TokenNumbers:
     """Return the texts' tokens, the first ``length`` of each; what stands around a text is never cut.
 
     Raises:
@@ -169,7 +169,7 @@ def encoded(tokenizer: "Tokenizer", texts: Sequence[str], length: int) -> Encode
         inputs[row, : len(encoding.ids)] = torch.tensor(encoding.ids, dtype=torch.int64)
         if encoding.overflowing:
             cut.append(row)
-    return Encoded(inputs, cut)
+    return TokenNumbers(inputs, cut)
 
 
 def texts_of(tokenizer: "Tokenizer") -> list[str]:

@@ -1,7 +1,7 @@
 """Texts as people have them: what each trap becomes, and the one line that refuses the rest."""
 
 import json
-import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -240,6 +240,16 @@ def test_a_vocabulary_is_the_same_each_time(tokenizer: Tokenization) -> None:
     assert len({tokenizer.tokenizer(texts).to_str() for _ in range(8)}) == 1
 
 
+def test_the_missing_package_is_named_in_one_line(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert main(["look", str(file)]) == 2
+    assert capsys.readouterr().err.startswith(
+        "kdlab: error: Text needs the package tokenizers: pip install 'kdlab[text]'"
+    )
+
+
 class Bag(nn.Module):
     """The mean of the tokens' embeddings, and a linear layer."""
 
@@ -361,26 +371,3 @@ def test_look_reads_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str
     file.write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in ROWS))
     text, _ = looked(str(file), tmp_path, capsys)
     assert text.startswith("# texts.jsonl: 60 rows, 2 columns, utf-8\n")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif("KDLAB_DATA" not in os.environ, reason="KDLAB_DATA names no folder of real data sets")
-@pytest.mark.parametrize(
-    ("folder", "classes", "counts", "arguments"),
-    [
-        ("banking77", 77, [7502, 2501, 3080], {"text": "text", "target": "category"}),
-        ("legal-notices", 5, [8212, 1173, 2347], {"text": "text", "target": "label", "split": "split"}),
-    ],
-)
-def test_look_finds_the_text_of_real_files(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    folder: str,
-    classes: int,
-    counts: list[int],
-    arguments: dict[str, str],
-) -> None:
-    text, data = looked(f"{os.environ['KDLAB_DATA']}/{folder}", tmp_path, capsys)
-    assert arguments.items() <= yaml.safe_load(text)["data"]["init_args"].items()
-    assert data.classes == classes
-    assert [len(data.splits[split]["target"]) for split in ("train", "val", "test")] == counts
