@@ -13,7 +13,7 @@ from kdlab.data.splitting import take
 from kdlab.data.tabular.cells import Cells, TableFormat, read_cells
 from kdlab.data.tabular.row_splits import RowSplits, names_of
 from kdlab.data.tabular.target import class_numbers
-from kdlab.data.tokens import BytePairEncoding, TokenNumbers, Tokenization, encoded, texts_of
+from kdlab.data.tokens import BytePairEncoding, Tokenization, TokenNumbers, encoded, texts_of
 
 
 class Text(DataModule):
