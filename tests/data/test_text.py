@@ -168,7 +168,7 @@ def test_columns_and_classes_that_cannot_be_are_refused(file: Path) -> None:
     assert f"{file} has no column 'kind' (target)" in refusal(file, target="kind")
     assert "text and target are both column 'label'" in refusal(file, text="label")
     path = written(file.parent, [[text, "same"] for text, _ in ROWS])
-    assert refusal(path) == f"{path}: target 'label' says 'same' in all 60 rows; two classes are the least"
+    assert refusal(path) == f"{path}: target 'label' says 'same' in all 60 rows; it takes two classes the least"
     test = file.with_name("test.csv")
     test.write_text("text,label\nthe cat,animal\nmy card,mony\n")
     written(file.parent, ROWS)

@@ -22,8 +22,8 @@ def class_numbers(cells: Cells, name: str) -> tuple[Tensor, list[str]]:
     codes = column.codes
     if len(names) < 2:
         raise ValueError(
-            f"{cells.files[0][0].path}: target {name!r} says {names[0]!r} in all {cells.rows} rows; two classes are the"
-            " least"
+            f"{cells.files[0][0].path}: target {name!r} says {names[0]!r} in all {cells.rows} rows; it takes two"
+            " classes the least"
         )
     if not any(map(math.isnan, numbers)):
         if not all(number.is_integer() for number in numbers):
