@@ -2,6 +2,7 @@
 
 import builtins
 import gzip
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,19 @@ def test_image_folder_takes_val_where_it_is(tmp_path: Path) -> None:
     data = ImageFolder(str(tmp_path), train_size=50)
     data.setup()
     assert [len(data.splits[split]["target"]) for split in ("train", "val", "test")] == [50, 40, 40]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_class_that_a_split_lacks_shifts_no_other(tmp_path: Path, split: str) -> None:
+    write_image_folder(tmp_path, classes=4)
+    shutil.copytree(tmp_path / "test", tmp_path / "val")
+    shutil.rmtree(tmp_path / split / "class1")
+    data = ImageFolder(str(tmp_path))
+    data.setup()
+    assert set(data.splits[split]["target"].tolist()) == {0, 2, 3}
+    assert data.sample_names is not None
+    of_files = [int(name.split("/class")[1].split("/")[0]) for name in data.sample_names[split]]
+    assert data.splits[split]["target"].tolist() == of_files
 
 
 def test_image_folder_scales_and_reads_grey(tmp_path: Path) -> None:

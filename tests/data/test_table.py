@@ -289,6 +289,12 @@ def test_a_truth_value_is_one_input(tmp_path: Path, true: str, false: str) -> No
     assert values_of(data, f"x={name}") == [0.0] * 20 + [1.0] * 10
 
 
+def test_a_truth_value_that_is_missing_is_neither_yes_nor_no(tmp_path: Path) -> None:
+    data = table(written(tmp_path, lines_of(["yes", "no", ""] * 10)))
+    assert data.feature_names == ["x=no", "x=yes", "x=missing"]
+    assert all(values_of(data, f"x={level}") == [0.0] * 20 + [1.0] * 10 for level in ("no", "yes", "missing"))
+
+
 def test_identities_and_constants_are_left_out_and_said(tmp_path: Path) -> None:
     rows = [[row + 1, f"n{row}", "same", row / 7, "ab"[row % 2]] for row in range(30)]
     data = table(write_csv(tmp_path / "t.csv", [["nr", "name", "c", "x", "kind"], *rows]))

@@ -13,13 +13,23 @@ from kdlab.stages.context import plan
 from kdlab.stages.options import Options
 from kdlab.stages.run import run
 from tests.experiments import content, written
-from tests.stage_folders import begin_stage, complete_stage, done
+from tests.stage_folders import begin_stage, complete_stage, done, log_epoch
 
 
 def finished(mlruns: Path) -> StageFolder:
     path = begin_stage(mlruns)
     complete_stage(path)
     return StageFolder(path)
+
+
+def test_from_any_line_on_the_journal_is_read_to_what_a_checkpoint_covers(tmp_path: Path) -> None:
+    path = begin_stage(tmp_path)
+    starts = [0]
+    for epoch in range(5):
+        log_epoch(path, epoch, commit=epoch < 3)
+        starts.append((path / "metrics.jsonl").stat().st_size)
+    for line, start in enumerate(starts):
+        assert [point["epoch"] for point in StageFolder(path).points(start)] == list(range(line, 3))
 
 
 def cut(path: Path) -> None:

@@ -65,6 +65,16 @@ def test_a_trial_that_breaks_a_constraint_beats_nobody_on_the_front() -> None:
     assert numbers(ranked(found))[2] == 3
 
 
+def test_a_very_bad_trial_does_not_change_which_trade_off_is_chosen() -> None:
+    found = study("maximize", "minimize")
+    for accuracy, size in ((0.9, 10.0), (0.88, 5.0), (0.8, 1.0)):
+        tell(found, accuracy, size)
+    # By the front's own spans 1, 0.04 + 0.20 and 1.
+    assert numbers(ranked(found)) == [1, 0, 2]
+    tell(found, 0.2, 20.0)
+    assert numbers(ranked(found)) == [1, 0, 2, 3]
+
+
 def test_where_no_trial_keeps_the_constraints_the_best_of_all_is_shown() -> None:
     found = study()
     tell(found, 0.5, broken=1.0)
