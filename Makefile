@@ -65,7 +65,7 @@ test: $(VENV)/.stamp ## the quick tests, minutes on two cores
 	OMP_NUM_THREADS=1 $(run) pytest -m "not slow" -n $(JOBS) $(ARGS)
 
 test-all: $(VENV)/.stamp ## the slow tests: whole experiments, kills, servers, a browser
-	$(run) pytest -m slow $(ARGS)
+	$(run) pytest -m slow --durations=15 $(ARGS)
 
 check: $(VENV)/.stamp ## format, lint, types, import directions
 	$(run) ruff format --check .
