@@ -1,11 +1,27 @@
 """What a checkpoint remembers of a training, apart from the training itself."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from torch import nn
+
+from kdlab.modules.supervised import Supervised
 from kdlab.records.stage_folder import StageFolder
 from kdlab.stages.checkpoints import Checkpoints
 from kdlab.stages.journal import Journal
+from kdlab.stages.resume_state import only_before_epochs
 from kdlab.stages.validated_weights import Scored
+
+
+class OwnModule(Supervised):
+    """Somebody's subclass, which may gather what no checkpoint holds."""
+
+
+class OwnStopping(EarlyStopping):
+    """The same of a callback."""
 
 
 def checkpoints(folder: StageFolder) -> Checkpoints:
@@ -20,3 +36,21 @@ def test_a_training_that_goes_on_knows_its_best_epoch_and_the_seconds_that_it_to
     after.load_state_dict(before.state_dict())
     assert after.trained_seconds == 12.5
     assert after.state_dict() == before.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("module", "callbacks", "unknown"),
+    [
+        (Supervised, [EarlyStopping("val/accuracy")], None),
+        (OwnModule, [], "OwnModule"),
+        (Supervised, [OwnStopping("val/accuracy")], "OwnStopping"),
+        (Supervised, [EarlyStopping("val/accuracy"), Callback()], "Callback"),
+    ],
+)
+def test_what_somebody_adds_may_gather_during_an_epoch(
+    module: type[Supervised], callbacks: list[Callback], unknown: str | None
+) -> None:
+    loop = SimpleNamespace(_combined_loader=None)
+    trainer: Any = SimpleNamespace(world_size=1, fit_loop=loop, lightning_module=module(nn.Linear(2, 2)))
+    reason = only_before_epochs(trainer, callbacks)
+    assert reason == (unknown and f"{unknown} may keep more of an epoch than its checkpoint holds")

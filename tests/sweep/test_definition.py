@@ -16,6 +16,7 @@ from kdlab.sweep.study_place import place_of
 from kdlab.workers.crew import arguments
 from tests.sweep.sweeps import ACCURACY, AGREEMENT, content, opened, sweep_file
 
+TEMPERATURE = {"sets": "student.temperature", "float": [1.0, 8.0]}
 ALPHA = {"sets": "student.alpha", "float": [0.1, 2.0]}
 MEASURED = {"stage": "student", "metric": "val/accuracy"}
 
@@ -119,6 +120,13 @@ def test_one_value_may_set_two_stages_and_fixed_values_hold_for_all(tmp_path: Pa
     assert experiment.value("student.temperature") == experiment.value("joint.temperature") == 5.0
     assert experiment.value("student.trainer.max_epochs") == 3
     assert experiment.seeds == [0, 1]
+
+
+def test_the_command_line_counts_after_what_the_file_fixes(tmp_path: Path) -> None:
+    file = sweep_file(tmp_path, fixed={"trainer.max_epochs": 3, "student.alpha": 1.5}, search={"T": TEMPERATURE})
+    experiment = read_sweep(file, ["trainer.max_epochs=5"]).of({"T": 5.0})
+    assert experiment.value("student.trainer.max_epochs") == 5
+    assert experiment.value("student.alpha") == 1.5
 
 
 def test_a_class_is_set_before_its_arguments_and_conditional_entries_follow_it(tmp_path: Path) -> None:
