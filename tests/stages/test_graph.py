@@ -24,6 +24,19 @@ def test_a_baseline_is_compared_with_the_only_teacher_and_with_none_where_there_
     assert reference(tmp_path, student="teacher", second="other") == []
 
 
+def test_what_the_only_teacher_starts_from_is_compared_with_none(tmp_path: Path) -> None:
+    given = content()["stages"]
+    stages = {
+        "first": given["teacher"],
+        "second": {**given["teacher"], "start": "first"},
+        "teacher": {**given["teacher"], "start": "second"},
+        "student": given["student"],
+    }
+    context = Context(read(written(tmp_path, stages=stages)), Options(mlruns=tmp_path / "mlruns", accelerator="cpu"))
+    compared = {name: context.graph.node(name, 0).compared_as for name in stages}
+    assert compared == {"first": None, "second": None, "teacher": None, "student": "student"}
+
+
 @pytest.mark.parametrize(
     ("only", "planned"),
     [
