@@ -98,6 +98,17 @@ def test_no_labels_at_all_are_allowed_with_a_transfer_set_only() -> None:
         data.arranged(seed=0, labelled=0, transfer=False)
 
 
+def test_of_partly_labelled_data_only_labels_that_exist_are_kept() -> None:
+    target = torch.tensor([0, 1, -1, -1] * 10)
+    data = Given(torch.arange(40.0)[:, None], target)
+    for seed in range(3):
+        kept = data.arranged(seed=seed, labelled=8).splits["train"]["target"]
+        assert kept[kept >= 0].bincount().tolist() == [4, 4]
+        assert torch.equal(kept[kept >= 0], target[kept >= 0])
+    with pytest.raises(ValueError, match="the 20 labelled training samples, got 21"):
+        data.arranged(seed=0, labelled=21)
+
+
 @pytest.mark.parametrize("labelled", [-1, 81])
 def test_refuses_more_labels_than_there_are(labelled: int) -> None:
     with pytest.raises(ValueError, match=f"between 0 and the 80 labelled training samples, got {labelled}"):

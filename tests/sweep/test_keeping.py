@@ -4,9 +4,11 @@ from pathlib import Path
 
 import optuna
 
+from kdlab.records.files import write_json
 from kdlab.sweep.keeping import free_lesser
 from kdlab.sweep.study import STAGES
 from kdlab.sweep.study_place import place_of
+from kdlab.tracking.records import record_of
 from tests.stage_folders import begin_stage, complete_stage, write_execution
 
 
@@ -35,6 +37,25 @@ def test_what_a_plain_run_uses_stays_though_a_lesser_trial_used_it_first(tmp_pat
         complete_stage(folder, files=False)
     write_execution(mlruns, [folders[1]], experiment="digits")
     write_execution(mlruns, [folders[2]], "trial", experiment="digits sweeps")
+    study = optuna.create_study(direction="maximize")
+    for value, uses in ((0.9, folders[:1]), (0.5, folders[1:])):
+        trial = study.ask()
+        trial.set_user_attr(STAGES, [folder.name for folder in uses])
+        study.tell(trial, value)
+    place = place_of("made_up", None, mlruns)
+    place.folder.mkdir(parents=True)
+    free_lesser(study, place, 1)
+    assert [folder.exists() for folder in folders] == [True, True, False]
+
+
+def test_what_a_store_has_not_got_yet_stays(tmp_path: Path) -> None:
+    mlruns = tmp_path / "mlruns"
+    folders = [begin_stage(mlruns, stage) for stage in ("best", "unsent", "sent")]
+    for folder in folders:
+        complete_stage(folder, files=False)
+    for name, folder in (("open", folders[1]), ("told", folders[2])):
+        write_json(record_of(mlruns, name), {"folders": {folder.name: {}}})
+    (mlruns / "tracking" / "open.open").touch()
     study = optuna.create_study(direction="maximize")
     for value, uses in ((0.9, folders[:1]), (0.5, folders[1:])):
         trial = study.ask()
