@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -108,8 +109,8 @@ class Text(DataModule):
             raise ValueError(f"text and target are both column {self.text!r}; a text does not tell its own class")
         texts = cells.complete(self.text).to_pylist()
         target, self.class_names = class_numbers(cells, self.target)
+        self._refuse_untrained(cells, target)
         rows, groups = self.rows(cells, target)
-        self._refuse_untrained(cells, target, rows["train"])
         inputs = self._encoded(cells, texts, rows)
         if self.row_id is not None:
             self.sample_names = names_of(cells, self.row_id, rows)
@@ -152,11 +153,12 @@ class Text(DataModule):
                 f" ({len(found.empty)} such rows); fill or drop them"
             )
 
-    def _refuse_untrained(self, cells: Cells, target: Tensor, train: Tensor) -> None:
-        """Refuse a class that no training row has: most often it is a slip of the pen."""
-        counts = target[train].bincount(minlength=len(self.class_names))
+    def _refuse_untrained(self, cells: Cells, target: Tensor) -> None:
+        """Refuse a class that no training row has, before a limit: most often it is a slip of the pen."""
+        rows, _ = replace(self.rows, limit=None)(cells, target)
+        counts = target[rows["train"]].bincount(minlength=len(self.class_names))
         untrained = (counts == 0).nonzero().flatten().tolist()
-        if untrained and self.rows.limit is None:
+        if untrained:
             row = int((target == untrained[0]).nonzero()[0])
             raise ValueError(
                 f"{cells.place(row)}: column {self.target!r} says {self.class_names[untrained[0]]!r}, which no training"

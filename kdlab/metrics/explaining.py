@@ -42,7 +42,7 @@ def _refuse_whole(inputs: Tensor) -> None:
     if not inputs.is_floating_point():
         raise TypeError(
             f"inputs of {inputs.dtype}, such as token numbers, cannot be moved by noise; leave out the metrics that"
-            " move them: infidelity, sensitivity, ROAD"
+            " move them: infidelity and sensitivity"
         )
 
 

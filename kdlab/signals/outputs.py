@@ -124,11 +124,13 @@ def shape_of_logits(network: nn.Module, inputs: Tensor, name: str) -> tuple[int,
         if type(error) not in (RuntimeError, ValueError, IndexError) or not entered:
             raise  # out of memory, say, has nothing to do with shapes
         path, layer, entering = entered[-1]
-        sample = tuple(inputs.shape[1:])
+        whole = not inputs.is_floating_point()
+        values = f"token numbers ({inputs.dtype})" if whole else "values"
+        advice = "take a model that begins with an embedding" if whole else "correct its arguments"
         raise ValueError(
-            f"{name} ({type(network).__name__}) does not take the data's inputs: a sample is of shape {sample}, which "
-            f"is {inputs[0].numel()} values, and its layer {path or 'itself'}, {' '.join(repr(layer).split())}, was "
-            f"given {entering}; correct its arguments"
+            f"{name} ({type(network).__name__}) does not take the data's inputs: a sample is of shape "
+            f"{tuple(inputs.shape[1:])}, which is {inputs[0].numel()} {values}, and its layer {path or 'itself'}, "
+            f"{' '.join(repr(layer).split())}, was given {entering}; {advice}"
         ) from error
     finally:
         for hook in hooks:

@@ -50,6 +50,7 @@ def test_encodings_and_compressed_files_are_read(tmp_path: Path, encoding: str, 
         ('{"a": 1}\n[1, 2]\n', r"line 2: \[1, 2\] is no object with keys"),
         ('{"a": 1}\n{"a": [1]}\n', "line 2: column 'a' holds a list, not one value a row"),
         ('{"a": {"b": 1}}\n', "line 1: column 'a' holds an object"),
+        ('{"a": "\\ud83d\\ude00"}\n{"a": "\\ud83d"}\n', r"line 2: '\\ud83d' is one half of a character"),
     ],
 )
 def test_what_is_no_table_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:

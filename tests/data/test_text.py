@@ -21,6 +21,9 @@ from kdlab.data.contents import contents, in_one_line
 from kdlab.data.text import Text
 from kdlab.data.tokens import BytePairEncoding, Tokenization, TokenizerFile, WordLevel, encoded
 from kdlab.explainers.captum_adapter import Captum
+from kdlab.metrics.infidelity import Infidelity
+from kdlab.metrics.sensitivity import MaxSensitivity
+from kdlab.signals.vocabulary import Asked
 from tests.data.made_up import texts_and_labels, write_csv
 
 pytest.importorskip("tokenizers", reason="comes with kdlab[text]")
@@ -175,6 +178,13 @@ def test_columns_and_classes_that_cannot_be_are_refused(file: Path) -> None:
     assert refusal(file, test_path=str(test)).startswith(
         f"{test}, line 3: column 'label' says 'mony', which no training row does (1 such classes)"
     )
+    assert "column 'label' says 'mony'" in refusal(file, test_path=str(test), limit=3)
+
+
+def test_a_limit_keeps_what_the_classes_are(file: Path) -> None:
+    data = texts(file, limit=3)
+    assert [len(tensors["target"]) for tensors in data.splits.values()] == [2, 1, 1]
+    assert data.class_names == ["animal", "money"]
 
 
 @pytest.mark.parametrize(
@@ -280,7 +290,7 @@ EXPERIMENT = """
 trainer: {{max_epochs: 1}}
 evaluate: {{explainer: {explainer}}}
 stages:
-  teacher: {{module: {{class_path: Supervised, init_args: {{model: {{class_path: bag_for_text.Bag}}}}}}}}
+  teacher: {{module: {{class_path: Supervised, init_args: {{model: {{class_path: {model}}}}}}}}}
 """
 MODEL = """
 from torch import Tensor, nn
@@ -296,12 +306,12 @@ class Bag(nn.Module):
 REMOVES = "{class_path: Captum, init_args: {method: captum.attr.FeatureAblation}}"
 
 
-def rehearsed(file: Path, explainer: str) -> int:
+def rehearsed(file: Path, explainer: str = "null", model: str = "bag_for_text.Bag") -> int:
     (file.parent / "bag_for_text.py").write_text(MODEL)
     data = {"class_path": "Text", "init_args": {"path": str(file), "text": "text", "target": "label", "length": 8}}
     data["init_args"]["batch_size"] = 16
     path = file.parent / "experiment.yaml"
-    path.write_text(yaml.safe_dump({"data": data}) + EXPERIMENT.format(explainer=explainer))
+    path.write_text(yaml.safe_dump({"data": data}) + EXPERIMENT.format(explainer=explainer, model=model))
     return main(["rehearse", str(path)])
 
 
@@ -317,6 +327,24 @@ def test_who_removes_tokens_explains_them_and_who_needs_gradients_is_refused_bef
             "kdlab: error: stage 'teacher': inputs of torch.int64 have no gradient, as token numbers"
         )
         assert error.count("\n") == 1
+
+
+def test_a_model_of_values_is_refused_with_what_a_model_of_tokens_is(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rehearsed(file, model="MLP") == 2
+    error = capsys.readouterr().err
+    assert "a sample is of shape (8,), which is 8 token numbers (torch.int64), and its layer linear1, Linear" in error
+    assert error.rstrip().endswith("take a model that begins with an embedding")
+
+
+@pytest.mark.parametrize("metric", [Infidelity(), MaxSensitivity()])
+def test_metrics_that_add_noise_refuse_token_numbers(metric: Infidelity | MaxSensitivity) -> None:
+    inputs = torch.ones(2, 6, dtype=torch.int64)
+    given = {"model": Bag(4, 2), "inputs": inputs, "attributions": torch.rand(2, 6), "explained": torch.zeros(2).long()}
+    given |= {"baseline": inputs[0] * 0, "attribute": lambda inputs, target: inputs * 1.0, "multiplies_by_inputs": True}
+    with pytest.raises(TypeError, match=r"torch\.int64, such as token numbers, cannot be moved by noise"):
+        Asked(metric.update)(given)
 
 
 def test_standard_measures_of_tokens_add_no_noise() -> None:

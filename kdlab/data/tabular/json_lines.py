@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import pyarrow as pa
 
 from kdlab.data.tabular.encoding import encoding_of, undecodable_line
 
+#: JSON may write a character in two halves.
+HALF = re.compile("[\ud800-\udfff]")
 ENDINGS = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
 
@@ -69,8 +72,7 @@ class JsonLinesFile:
         """The number of each line that is not blank, from 1, and what it says."""
         with (
             pa.input_stream(str(self.path)) as stream,
-            # A text may hold other signs at which Python would end a line; JSON Lines end with this one alone.
-            io.TextIOWrapper(stream, encoding=self.encoding, newline="\n") as text,
+            io.TextIOWrapper(stream, encoding=self.encoding) as text,
         ):
             for number, line in enumerate(text, 1):
                 if line.strip():
@@ -83,6 +85,11 @@ class JsonLinesFile:
             raise ValueError(f"{self.path}, line {line}: no JSON: {error.msg} at character {error.pos + 1}") from error
         if not isinstance(row, dict) or not row:
             raise ValueError(f"{self.path}, line {line}: {text.strip()[:40]} is no object with keys, which are columns")
+        half = HALF.search(json.dumps(row, ensure_ascii=False))
+        if half is not None:
+            raise ValueError(
+                f"{self.path}, line {line}: {half[0]!r} is one half of a character; its other half is cut off"
+            )
         return row
 
     def _refuse_nested(self, name: str, values: Sequence[object]) -> None:
