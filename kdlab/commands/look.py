@@ -52,19 +52,22 @@ def look(parsed: argparse.Namespace) -> None:
         print(line)
 
 
-def tables_at(path: Path) -> list[Path]:
-    """The table to look at, and the one of the same columns that is its test split where there is one.
+def tables_at(path: Path) -> dict[str, Path]:
+    """The table to look at under ``train``, and those of the same columns that are its other splits.
 
     Raises:
         ConfigurationError: If a folder has several tables of which none is called train.
     """
+    from kdlab.data.tabular.rows import SPLIT_WORDS
+
     if path.is_file():
-        return [path] if path.name.lower().endswith(TABLES) else []
+        return {"train": path} if path.name.lower().endswith(TABLES) else {}
     files = sorted(file for file in path.iterdir() if file.is_file() and file.name.lower().endswith(TABLES))
-    by_name = {file.name.partition(".")[0].lower(): file for file in files}
-    if len(files) > 1 and "train" not in by_name:
+    names = {file: file.name.partition(".")[0].lower() for file in files}
+    by_split = {SPLIT_WORDS[name]: file for file, name in names.items() if name in SPLIT_WORDS}
+    if len(files) > 1 and "train" not in by_split:
         raise ConfigurationError(f"{path} has the tables {listing([file.name for file in files])}; look at one of them")
-    return files if len(files) < 2 else [by_name[name] for name in ("train", "test") if name in by_name]
+    return by_split if len(files) > 1 else dict(zip(["train"], files, strict=False))
 
 
 def arrays_at(path: Path) -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """What a table holds, and the block that reads it: the target guessed, identities and leaks told."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,11 @@ GROUP_NAME = re.compile(
 )
 
 
-def look_at_table(paths: Sequence[Path], target: str | None, written: Callable[[Path], str]) -> Iterator[str]:
+def look_at_table(files: Mapping[str, Path], target: str | None, written: Callable[[Path], str]) -> Iterator[str]:
     """Yield comments on what is there and what is refused, and the block.
 
     Args:
-        paths: The table, and the one that is its test split where there is one.
+        files: The table under ``train``, and those that are its ``val`` and ``test`` splits.
         target: The column to predict; None: guessed.
         written: How a path stands in the block.
 
@@ -40,6 +40,7 @@ def look_at_table(paths: Sequence[Path], target: str | None, written: Callable[[
         ConfigurationError: If there is no such target, or none can be guessed.
         ValueError: If the table cannot be read, or no column is left to learn from.
     """
+    paths = [files[split] for split in ("train", "test") if split in files]
     cells = read_cells(paths, Table("", "").form, ())
     yield from _comment(_described(cells))
     columns, refused = _columns(cells)
@@ -58,12 +59,18 @@ def look_at_table(paths: Sequence[Path], target: str | None, written: Callable[[
         arguments["test_path"] = written(paths[1])
     if splits:
         arguments["split"] = splits[0]
-    text = free_text(inputs)
+    # Texts among which some are plain numbers are no column of a table, and texts all the same.
+    mixed = {name: column_of(cells, name, as_level=True) for name in refused}
+    text = free_text(inputs | mixed)
     if text is not None:
         yield from _comment(_oddities(cells, columns, inputs))
-        yield from _comment(iter([described(text, inputs)]))
+        yield from _comment(iter([described(text, inputs | mixed)]))
+        if "val" in files and "test" in files:
+            arguments["val_path"] = written(files["val"])
         yield from text_block(text.name, arguments, paths[0].stem)
         return
+    if "val" in files:
+        yield from _comment(iter([f"{files['val'].name} is not read: Table draws its validation rows from training"]))
     leaks = _leaks(inputs, numbers)
     yield from _comment(_kinds(inputs))
     yield from _comment(_oddities(cells, columns, inputs))

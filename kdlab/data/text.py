@@ -111,6 +111,7 @@ class Text(DataModule):
         target, self.class_names = class_numbers(cells, self.target)
         self._refuse_untrained(cells, target)
         rows, groups = self.rows(cells, target)
+        self._say_what_is_known_already(texts, rows)
         inputs = self._encoded(cells, texts, rows)
         if self.row_id is not None:
             self.sample_names = names_of(cells, self.row_id, rows)
@@ -125,6 +126,12 @@ class Text(DataModule):
     def content_hash(self) -> str:
         """Return the SHA-256 of all that reaches a stage, the tokens of the vocabulary included."""
         return hashlib.sha256(json.dumps([super().content_hash(), self.tokens]).encode()).hexdigest()
+
+    def _say_what_is_known_already(self, texts: Sequence[str], rows: dict[str, Tensor]) -> None:
+        known = {texts[row] for row in rows["train"].tolist()}
+        count = sum(texts[row] in known for row in rows["test"].tolist())
+        if count:
+            self.remarks.append(f"{count:,} of {len(rows['test']):,} test texts stand among the training rows, too")
 
     def _encoded(self, cells: Cells, texts: Sequence[str], rows: dict[str, Tensor]) -> Tensor:
         tokenizer = self.tokenizer.tokenizer([texts[row] for row in rows["train"].tolist()])

@@ -103,9 +103,11 @@ def test_what_is_odd_is_said_and_left_out(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_table_named_test_beside_train_is_the_test_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("train", "test"):
+    for name in ("train", "val", "test"):
         write_mixed(tmp_path / "credit" / f"{name}.csv")
-    arguments = yaml.safe_load(looked(tmp_path / "credit", capsys))["data"]["init_args"]
+    text = looked(tmp_path / "credit", capsys)
+    assert "# val.csv is not read: Table draws its validation rows from training" in text.splitlines()
+    arguments = yaml.safe_load(text)["data"]["init_args"]
     assert arguments["path"].endswith("train.csv")
     assert arguments["test_path"].endswith("test.csv")
 

@@ -134,6 +134,12 @@ def test_long_texts_are_cut_and_counted_once(tmp_path: Path) -> None:
     assert texts(written(tmp_path, ROWS)).remarks == []
 
 
+def test_texts_that_test_and_training_share_are_counted(file: Path) -> None:
+    test = write_csv(file.with_name("test.csv"), [["text", "label"], *ROWS[:2], ["the cat is new", "animal"]])
+    data = texts(file, val_path=str(file), test_path=str(test))
+    assert data.remarks == ["2 of 3 test texts stand among the training rows, too"]
+
+
 def test_emoji_other_scripts_and_encodings_are_read(tmp_path: Path) -> None:
     rows = [[f"grün 😀👍🏽 日本 {text}", label] for text, label in ROWS]
     data = texts(written(tmp_path, rows), tokenizer=WORDS)
@@ -392,6 +398,18 @@ def test_look_finds_the_text_and_a_length_that_suits_it(tmp_path: Path, capsys: 
     assert (
         f"# texts: 36 / 12 / 12 samples of 16 tokens of {data.vocabulary}, 2 classes (50.0 % each)" in text.splitlines()
     )
+
+
+def test_look_finds_the_files_of_all_splits_and_texts_that_are_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "chats"
+    for name, part in (("train", ROWS), ("valid", ROWS[:4]), ("test", [*ROWS[:4], ["42", "money"]])):
+        write_csv(folder / f"{name}.csv", [["text", "label"], *part])
+    text, data = looked(str(folder), tmp_path, capsys)
+    assert yaml.safe_load(text)["data"]["init_args"]["val_path"] == str(folder / "valid.csv")
+    assert [len(tensors["target"]) for tensors in data.splits.values()] == [60, 4, 5]
+    assert "# 4 of 5 test texts stand among the training rows, too" in text.splitlines()
 
 
 def test_look_reads_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
