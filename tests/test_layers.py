@@ -32,7 +32,14 @@ HEIGHT["testing"] = HEIGHT["modules"]
 ALONE = {
     "losses": {"torch", "kdlab.losses", "kdlab.signals"},
     "metrics": {"torch", "torchmetrics", "kdlab.metrics", "kdlab.signals"},
-    "models": {"torch", "skops", "joblib", "kdlab.models", "kdlab.data"},  # estimators and soft labels of files
+    "models": {
+        "torch",
+        "skops",
+        "joblib",
+        "transformers",
+        "kdlab.models",
+        "kdlab.data",
+    },  # estimators, soft labels of files
     "data": {"torch", "lightning", "numpy", "pyarrow", "sklearn", "mlxtend", "PIL", "tokenizers", "kdlab.data"},
     "signals": {"torch", "kdlab.signals"},
     "records": {"torch", "lightning", "numpy", "safetensors", "filelock", "kdlab.records", "kdlab.errors"},

@@ -151,16 +151,7 @@ def _unpickled(file: Path, content: bytes) -> Any:  # noqa: ANN401  whatever it 
 
     try:
         return joblib.load(BytesIO(content))
-    except (
-        UnpicklingError,
-        AttributeError,
-        ImportError,
-        EOFError,
-        LookupError,
-        OSError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except UNREADABLE as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{file} cannot be unpickled here: {said}") from error
 

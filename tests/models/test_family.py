@@ -1,6 +1,7 @@
 """Every network keeps the family's promises for each kind of data that it takes; a new file is found by itself."""
 
 import copy
+import importlib.util
 import pickle
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,6 +16,7 @@ from kdlab.configuration.experiment import read
 from kdlab.configuration.signatures import signature_of
 from kdlab.data.description import Description
 from kdlab.models.estimator import Estimator
+from kdlab.models.hugging_face_text import HuggingFaceText
 from kdlab.models.loaded_estimator import LoadedEstimator
 from kdlab.models.soft_label_file import SoftLabelFile
 from tests.configuration.examples import write
@@ -31,7 +33,8 @@ KINDS = {
 }
 # What no gradient trains.
 UNTRAINED = {Estimator, LoadedEstimator, SoftLabelFile}
-NETWORKS = {name: target for name, target in classes_of_package("models") if target not in UNTRAINED}
+ABSENT = set() if importlib.util.find_spec("transformers") else {HuggingFaceText}
+NETWORKS = {name: target for name, target in classes_of_package("models") if target not in UNTRAINED | ABSENT}
 Build = Callable[[], nn.Module]
 
 
