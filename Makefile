@@ -62,7 +62,7 @@ report: .named $(VENV)/.stamp ## write the report of experiments/NAME.yaml again
 
 # One thread a process: JOBS processes share the cores, and sums come out in the same order on every machine.
 test: $(VENV)/.stamp ## the quick tests, minutes on two cores
-	OMP_NUM_THREADS=1 $(run) pytest -m "not slow" -n $(JOBS) $(ARGS)
+	OMP_NUM_THREADS=1 $(run) pytest -m "not slow" -n $(JOBS) --durations=15 $(ARGS)
 
 test-all: $(VENV)/.stamp ## the slow tests: whole experiments, kills, servers, a browser
 	$(run) pytest -m slow --durations=15 $(ARGS)

@@ -86,7 +86,7 @@ EXPLAINERS = [InputGradient, GradientXInput, IntegratedGradients, KernelShap, Un
 
 
 @pytest.fixture(scope="module")
-def seeded_stage(tmp_path_factory: pytest.TempPathFactory) -> SeededStage:
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> SeededStage:
     """A stage to be drawn; its data are exchanged."""
     folder = tmp_path_factory.mktemp("drawn")
     found, _ = rehearsed_stage(Context(read(written(folder)), Options(mlruns=folder / "mlruns")), "baseline")
@@ -95,7 +95,7 @@ def seeded_stage(tmp_path_factory: pytest.TempPathFactory) -> SeededStage:
 
 @pytest.mark.parametrize(("shape", "named"), SHAPES)
 def test_every_kind_of_data_is_drawn_whatever_its_labels_and_the_explainer(
-    seeded: SeededStage, shape: tuple[int, ...], named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    baseline: SeededStage, shape: tuple[int, ...], named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kdlab.stages.pictures, "SAMPLES", 2)
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: figure.canvas.draw() or path.touch())
@@ -105,15 +105,15 @@ def test_every_kind_of_data_is_drawn_whatever_its_labels_and_the_explainer(
     for number, (labels, explainer) in enumerate(
         [*itertools.product(LABELS, EXPLAINERS[:1]), *itertools.product(LABELS[:1], EXPLAINERS[1:])]
     ):
-        folder = replace(seeded.folder, path=tmp_path / str(number))
+        folder = replace(baseline.folder, path=tmp_path / str(number))
         folder.path.mkdir()
-        draw(replace(seeded, data=Kind(shape, named, labels), folder=folder), module, explainer, "e1")
+        draw(replace(baseline, data=Kind(shape, named, labels), folder=folder), module, explainer, "e1")
         assert folder.shown("e1") == {"failed": {}}, f"{labels}, {explainer.__name__}"
         seen += len(folder.figures())
     assert seen == len(LABELS) + len(EXPLAINERS) - 1
 
 
-def test_a_sample_without_label_is_not_given_the_last_class(seeded: SeededStage) -> None:
+def test_a_sample_without_label_is_not_given_the_last_class(baseline: SeededStage) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     data = Kind((12,), True, "some")
     data.setup()
@@ -124,7 +124,7 @@ def test_a_sample_without_label_is_not_given_the_last_class(seeded: SeededStage)
     assert not any("no label" in title for title in labelled)
 
 
-def test_one_sample_is_shown_once(seeded: SeededStage) -> None:
+def test_one_sample_is_shown_once(baseline: SeededStage) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     data = Kind((12,), True, "one sample")
     data.setup()
@@ -188,7 +188,7 @@ def test_a_series_with_named_channels_runs_to_the_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [*kdlab.stages.pictures.UNDRAWN])
 def test_a_picture_that_fails_costs_itself_alone_and_is_said_with_its_reason(
-    seeded: SeededStage,
+    baseline: SeededStage,
     error: type[Exception],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -198,11 +198,11 @@ def test_a_picture_that_fails_costs_itself_alone_and_is_said_with_its_reason(
         raise error("no room\nfor it")
 
     monkeypatch.setattr(kdlab.stages.pictures, "attribution_panel", fails)
-    folder = replace(seeded.folder, path=tmp_path)
+    folder = replace(baseline.folder, path=tmp_path)
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "attributions.png").write_bytes(b"of other weights")
     module = Supervised(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), optimizer=torch.optim.SGD).eval()
-    draw(replace(seeded, data=Kind((12,), True, "all"), folder=folder), module, InputGradient, "e1")
+    draw(replace(baseline, data=Kind((12,), True, "all"), folder=folder), module, InputGradient, "e1")
     assert capsys.readouterr().out == (
         f"baseline seed 0: figures/attributions.png could not be made ({error.__name__}: no room for it); "
         "its results are whole\n"
@@ -263,7 +263,7 @@ class Measured(MadeUp):
 
 
 def test_what_is_shown_is_in_the_datas_own_units_and_a_tree_is_written_for_training_and_validation(
-    seeded: SeededStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    baseline: SeededStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, drawn = Measured(), []
 
@@ -276,7 +276,7 @@ def test_what_is_shown_is_in_the_datas_own_units_and_a_tree_is_written_for_train
         student(), lambda model: SoftDecisionTree(model, 64, 3, depth=2, preparation=data.preparation), teacher()
     ).eval()
     draw(
-        replace(seeded, data=data, folder=replace(seeded.folder, path=tmp_path)),
+        replace(baseline, data=data, folder=replace(baseline.folder, path=tmp_path)),
         module,
         InputGradient,
         "e1",
