@@ -38,6 +38,7 @@ def test_every_loss_takes_a_step(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in text
 
 
+@pytest.mark.slow
 def test_no_pairwise_loss_holds_what_grows_with_batch_times_batch_times_width() -> None:
     rows = list(loss_memory.memory_rows([64]))
     for loss, _, _, bound, peak, _ in rows:
@@ -52,6 +53,7 @@ def test_metrics_give_the_other_libraries_scores(capsys: pytest.CaptureFixture[s
     assert "deletion AUC, 32 steps" in text
 
 
+@pytest.mark.slow
 def test_amortised_values_are_compared_with_sampled_ones(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(shapley.main, "--only table --rounds 1 --steps 3 --samples 4 --timed 1 --truth 128", capsys)
     assert "captum KernelShap-512" in text

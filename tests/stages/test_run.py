@@ -190,7 +190,7 @@ def drawing(first: tuple[Path, Path, Outcome], tmp_path_factory: pytest.TempPath
 DRAWING = ("seeds=[0]", "joint.module.model.dropout=0.5")
 
 
-@pytest.mark.parametrize("kill_at", [3, 5, 7])
+@pytest.mark.parametrize("kill_at", [3, pytest.param(5, marks=pytest.mark.slow), 7])
 def test_an_interrupted_run_goes_on_bit_for_bit(
     first: tuple[Path, Path, Outcome], drawing: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
 ) -> None:

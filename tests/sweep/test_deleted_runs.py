@@ -16,6 +16,7 @@ def run_with_weights(store: Store, experiment: str, name: str, size: int) -> str
     return str(run.info.run_id)
 
 
+@pytest.mark.slow
 def test_deleted_runs_are_shown_and_freed_and_others_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
