@@ -133,9 +133,9 @@ def _kind(arrays: Arrays, name: str) -> tuple[Kind, str]:
         alike = short >= SMALLEST_SIDE and long <= LONGER * short
         kind = "images" if alike else "series"
         return kind, f", for the axes are {'alike' if alike else 'unlike'} (kind)"
-    found = arrays.texts(FEATURE_NAMES)
-    if found is not None and len(found[1]) == header.shape[1]:
-        return "table", f", with the names in {found[0]!r}"
+    column_names = arrays.texts(FEATURE_NAMES)
+    if column_names is not None and len(column_names[1]) == header.shape[1]:
+        return "table", f", with the names in {column_names[0]!r}"
     likeness = _likeness(arrays.read(name))
     kind = "series" if header.shape[1] >= FEWEST_STEPS and likeness > ALIKE else "table"
     return kind, f", for neighbouring columns correlate by {likeness:.2f} (kind)"

@@ -83,9 +83,9 @@ def soft_labels(
     values = logits.double().softmax(dim=1) if holds == "probabilities" else logits
     numbers = torch.cat(list(targets.values())).tolist()
     labels = ["" if number < 0 else class_names[number] for number in numbers]
-    given = None
+    is_given = None
     if top_k is not None and top_k < values.shape[1]:
-        given = torch.zeros_like(values, dtype=torch.bool).scatter(1, values.topk(top_k, dim=1).indices, True)
-        values = values.where(given, 0.0)
-    kept = None if given is None else given.numpy()
+        is_given = torch.zeros_like(values, dtype=torch.bool).scatter(1, values.topk(top_k, dim=1).indices, True)
+        values = values.where(is_given, 0.0)
+    kept = None if is_given is None else is_given.numpy()
     return SoftLabelTable(list(names), class_names, values.float().numpy(), holds, labels, kept)

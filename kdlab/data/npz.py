@@ -152,11 +152,11 @@ class Npz(DataModule):
                 count = len(set(self.told_feature_names))
                 raise ValueError(f"{called} has the shape {shape}; {count} different feature_names are none of a table")
             return self.told_feature_names
-        found = arrays.texts(FEATURE_NAMES)
-        if found is None or len(shape) != 2 or self.kind == "series" or len(set(found[1])) != shape[1]:
+        named_columns = arrays.texts(FEATURE_NAMES)
+        if named_columns is None or len(shape) != 2 or self.kind == "series" or len(set(named_columns[1])) != shape[1]:
             return []
-        self.remarks.append(f"columns are called as array {found[0]!r} says")
-        return found[1]
+        self.remarks.append(f"columns are called as array {named_columns[0]!r} says")
+        return named_columns[1]
 
     def _target(self, arrays: Arrays, inputs: str) -> Tensor:
         """The class number of each sample; ``class_names`` is set as told, as the file says, or to the values."""
@@ -164,10 +164,11 @@ class Npz(DataModule):
         values = arrays.read(name, as_long_as=inputs)
         called = arrays.called(name)
         names, source = self.told_class_names, "class_names"
-        found = arrays.texts(CLASS_NAMES)
-        if found is not None and not names and values.dtype.kind not in "US" and len(found[1]) != len(values):
-            names, source = found[1], f"array {found[0]!r}, unless class_names says otherwise,"
-            self.remarks.append(f"classes are called as array {found[0]!r} says")
+        named_classes = arrays.texts(CLASS_NAMES)
+        numbered = values.dtype.kind not in "US"
+        if named_classes is not None and not names and numbered and len(named_classes[1]) != len(values):
+            names, source = named_classes[1], f"array {named_classes[0]!r}, unless class_names says otherwise,"
+            self.remarks.append(f"classes are called as array {named_classes[0]!r} says")
         target, self.class_names = class_numbers(called, values, names, lambda row: arrays.place(name, row), source)
         return target
 

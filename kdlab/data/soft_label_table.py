@@ -86,15 +86,15 @@ def write(path: Path, kind: str, table: SoftLabelTable) -> None:
     if table.holds is None or table.class_names is None:
         raise ValueError("soft labels are written with the names of their classes, and what they hold")
     labels = {} if table.labels is None else {LABEL: table.labels}
-    given = np.ones(table.values.shape, dtype=bool) if table.given is None else table.given
+    is_given = np.ones(table.values.shape, dtype=bool) if table.given is None else table.given
     if kind == ".npz":
         arrays = {ID: np.array(table.names), table.holds: table.values, "class_names": np.array(table.class_names)}
         arrays |= {name: np.array(column) for name, column in labels.items()}
         with path.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays | ({} if given.all() else {GIVEN: given}))
+            np.savez_compressed(file, allow_pickle=False, **arrays | ({} if is_given.all() else {GIVEN: is_given}))
         return
     columns = {
-        f"{HELD[table.holds]}:{name}": pa.array(table.values[:, n], mask=~given[:, n])
+        f"{HELD[table.holds]}:{name}": pa.array(table.values[:, n], mask=~is_given[:, n])
         for n, name in enumerate(table.class_names)
     }
     content = pa.table({ID: table.names, **labels, **columns})
@@ -122,12 +122,12 @@ def _from_table(file: Path, ending: str) -> SoftLabelTable:
             raise ValueError(f"{file} holds {kind} in column {name!r}, where numbers are needed")
     names = [str(name) for name in table[ID].to_pylist()]
     cells_of = [table[name].cast(pa.float64()) for name in columns]
-    given = np.stack([column.is_valid().to_numpy() for column in cells_of], axis=1)
+    is_given = np.stack([column.is_valid().to_numpy() for column in cells_of], axis=1)
     values = np.stack([column.fill_null(0).to_numpy().astype(np.float32) for column in cells_of], axis=1)
     held = next((held for held, prefix in HELD.items() if all(n.startswith(f"{prefix}:") for n in columns)), None)
     if held is not None:
         columns = [name.removeprefix(f"{HELD[held]}:") for name in columns]
-    return SoftLabelTable(names, columns, values, held, labels, None if given.all() else given)
+    return SoftLabelTable(names, columns, values, held, labels, None if is_given.all() else is_given)
 
 
 def _from_npz(file: Path) -> SoftLabelTable:
@@ -138,16 +138,16 @@ def _from_npz(file: Path) -> SoftLabelTable:
             raise ValueError(f"{file} holds {sorted(arrays.files)}; {ID!r} and one of {sorted(HELD)} are needed")
         names, values = arrays[ID], arrays[held[0]]
         texts = {name: arrays[name].astype(str).tolist() for name in ("class_names", LABEL) if name in arrays.files}
-        given = arrays[GIVEN].astype(bool) if GIVEN in arrays.files else None
+        is_given = arrays[GIVEN].astype(bool) if GIVEN in arrays.files else None
     if values.ndim != 2 or names.shape != values.shape[:1] or values.dtype.kind not in "fiu":
         raise ValueError(
             f"{file} holds {held[0]} of shape {values.shape} and type {values.dtype} beside {ID} of shape "
             f"{names.shape}; numbers (samples, classes) beside (samples,) are needed"
         )
     whose, class_names = names.astype(str).tolist(), texts.get("class_names")
-    if given is not None and given.shape != values.shape:
-        raise ValueError(f"{file} holds {GIVEN} of shape {given.shape} beside {held[0]} of shape {values.shape}")
-    return SoftLabelTable(whose, class_names, values.astype(np.float32), held[0], texts.get(LABEL), given)
+    if is_given is not None and is_given.shape != values.shape:
+        raise ValueError(f"{file} holds {GIVEN} of shape {is_given.shape} beside {held[0]} of shape {values.shape}")
+    return SoftLabelTable(whose, class_names, values.astype(np.float32), held[0], texts.get(LABEL), is_given)
 
 
 def _check(file: Path, table: SoftLabelTable) -> None:

@@ -128,8 +128,8 @@ class Text(DataModule):
         return hashlib.sha256(json.dumps([super().content_hash(), self.tokens]).encode()).hexdigest()
 
     def _say_what_is_known_already(self, texts: Sequence[str], rows: dict[str, Tensor]) -> None:
-        known = {texts[row] for row in rows["train"].tolist()}
-        count = sum(texts[row] in known for row in rows["test"].tolist())
+        training_texts = {texts[row] for row in rows["train"].tolist()}
+        count = sum(texts[row] in training_texts for row in rows["test"].tolist())
         if count:
             self.remarks.append(f"{count:,} of {len(rows['test']):,} test texts stand among the training rows, too")
 
@@ -138,26 +138,26 @@ class Text(DataModule):
         self.tokens = texts_of(tokenizer)
         self.vocabulary = len(self.tokens)
         kept = torch.cat(list(rows.values())).sort().values.tolist()
-        found = encoded(tokenizer, [texts[row] for row in kept], self.length)
-        self._refuse_without_tokens(cells, texts, kept, found)
-        if found.cut:
-            longest = max((texts[kept[row]] for row in found.cut), key=len)
+        numbers = encoded(tokenizer, [texts[row] for row in kept], self.length)
+        self._refuse_without_tokens(cells, texts, kept, numbers)
+        if numbers.cut:
+            longest = max((texts[kept[row]] for row in numbers.cut), key=len)
             self.remarks.append(
-                f"{len(found.cut):,} of {len(kept):,} texts have more than {self.length} tokens and are cut there, the"
-                f" longest of {len(longest):,} characters; length says where"
+                f"{len(numbers.cut):,} of {len(kept):,} texts have more than {self.length} tokens and are cut there,"
+                f" the longest of {len(longest):,} characters; length says where"
             )
         inputs = torch.zeros(cells.rows, self.length, dtype=torch.int64)
-        inputs[kept] = found.inputs
+        inputs[kept] = numbers.inputs
         return inputs
 
     def _refuse_without_tokens(
-        self, cells: Cells, texts: Sequence[str], kept: Sequence[int], found: TokenNumbers
+        self, cells: Cells, texts: Sequence[str], kept: Sequence[int], numbers: TokenNumbers
     ) -> None:
-        if found.empty:
-            row = kept[found.empty[0]]
+        if numbers.empty:
+            row = kept[numbers.empty[0]]
             raise ValueError(
                 f"{cells.place(row)}: column {self.text!r} says {texts[row][:40]!r}, in which there is no token"
-                f" ({len(found.empty)} such rows); fill or drop them"
+                f" ({len(numbers.empty)} such rows); fill or drop them"
             )
 
     def _refuse_untrained(self, cells: Cells, target: Tensor) -> None:

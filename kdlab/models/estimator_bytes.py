@@ -87,10 +87,10 @@ def _is_made_in(package: str, name: str) -> bool:
     if not name.startswith(f"{package}."):
         return False
     try:
-        found = pkgutil.resolve_name(name)
+        resolved_object = pkgutil.resolve_name(name)
     except (ImportError, AttributeError):
         return False
-    return inspect.isclass(found) and found.__module__.partition(".")[0] == package
+    return inspect.isclass(resolved_object) and resolved_object.__module__.partition(".")[0] == package
 
 
 def _without_addresses(content: bytes) -> bytes:

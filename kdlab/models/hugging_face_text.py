@@ -139,12 +139,12 @@ def _network(config: Any, path: str | None) -> nn.Module:  # noqa: ANN401  a con
 def _columns(folder: str, config: Any, classes: int, class_names: Sequence[str] | None) -> list[int] | None:  # noqa: ANN401
     """Which logit is each of the data's classes; None where a trained network names none, or is to be given others."""
     names = [str(config.id2label[number]) for number in sorted(config.id2label)]
-    wanted = list(map(str, class_names or range(classes)))
+    class_order = list(map(str, class_names or range(classes)))
     if all(name.startswith(UNNAMED) for name in names):
         return None
-    if sorted(names) != sorted(wanted):
-        raise ValueError(f"{folder} knows the classes {names[:20]}, and the data {wanted[:20]}")
-    return [names.index(name) for name in wanted]
+    if sorted(names) != sorted(class_order):
+        raise ValueError(f"{folder} knows the classes {names[:20]}, and the data {class_order[:20]}")
+    return [names.index(name) for name in class_order]
 
 
 def _check_sizes(config: Any, called: str, vocabulary: int, length: int) -> None:  # noqa: ANN401  a configuration

@@ -158,8 +158,8 @@ def _unpickled(file: Path, content: bytes) -> Any:  # noqa: ANN401  whatever it 
 
 def _labels(file: Path, estimator: Any) -> list[str]:  # noqa: ANN401  any estimator
     """What the estimator calls the classes of its columns; whole numbers are written as such."""
-    found = getattr(estimator, "classes_", None)
-    labels = [] if found is None else list(found)
+    own_classes = getattr(estimator, "classes_", None)
+    labels = [] if own_classes is None else list(own_classes)
     if not labels or any(isinstance(label, Sized) and not isinstance(label, str) for label in labels):
         raise ValueError(
             f"{file} holds a {type(estimator).__name__} without one list of classes_: it is not fitted, or no "
@@ -172,9 +172,9 @@ def _labels(file: Path, estimator: Any) -> list[str]:  # noqa: ANN401  any estim
 def _columns(file: Path, labels: Sequence[str], classes: int, class_names: Sequence[str] | None) -> list[int]:
     """Which column of the probabilities is each class's."""
     numbers = [str(number) for number in range(classes)]
-    for wanted in (list(map(str, class_names or numbers)), numbers):
-        if sorted(labels) == sorted(wanted):
-            return [list(labels).index(name) for name in wanted]
+    for class_order in (list(map(str, class_names or numbers)), numbers):
+        if sorted(labels) == sorted(class_order):
+            return [list(labels).index(name) for name in class_order]
     raise ValueError(
         f"{file} knows the classes {list(labels[:20])}, and the data {list(class_names or numbers)[:20]}; write "
         f"labels: [...], the data's names in the order of its columns, if they are the same by other names"
@@ -183,8 +183,8 @@ def _columns(file: Path, labels: Sequence[str], classes: int, class_names: Seque
 
 def _features(file: Path, estimator: Any, names: Sequence[str] | None) -> list[int] | None:  # noqa: ANN401  any estimator
     """Which value of an input is each of the estimator's columns; None where either side names none."""
-    found = getattr(estimator, "feature_names_in_", None)
-    own = [] if found is None else [str(name) for name in found]
+    own_columns = getattr(estimator, "feature_names_in_", None)
+    own = [] if own_columns is None else [str(name) for name in own_columns]
     # LightGBM names what had no names.
     if names is None or len(own) != len(names) or own == [f"Column_{number}" for number in range(len(own))]:
         return None

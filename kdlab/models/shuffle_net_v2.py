@@ -38,7 +38,7 @@ class ShuffleNetV2(nn.Module):
     def __init__(self, classes: int, channels: int, width: float = 1.0) -> None:
         super().__init__()
         if width not in CHANNELS:
-            raise ValueError(f"width must be one of {', '.join(f'{known:g}' for known in CHANNELS)}, got {width}")
+            raise ValueError(f"width must be one of {', '.join(f'{scale:g}' for scale in CHANNELS)}, got {width}")
         if min(classes, channels) < 1:
             raise ValueError(f"sizes must be positive, got classes={classes}, channels={channels}")
         *sizes, last = CHANNELS[width]

@@ -61,17 +61,20 @@ class SoftLabelFile(nn.Module):
         rows = torch.tensor([row[name] for name in sample_names])
         order = _order(path, table, classes, class_names)
         values = torch.from_numpy(table.values)[rows][:, order]
-        given = None if table.given is None else torch.from_numpy(table.given)[rows][:, order]
-        if given is not None and held == "logits" and not given.all():
+        is_given = None if table.given is None else torch.from_numpy(table.given)[rows][:, order]
+        if is_given is not None and held == "logits" and not is_given.all():
+            first = int(is_given.all(dim=1).int().argmin())
             raise ValueError(
-                f"{path} leaves out logits, as of the sample {sample_names[int(given.all(dim=1).int().argmin())]!r}; "
+                f"{path} leaves out logits, as of the sample {sample_names[first]!r}; "
                 f"only probabilities can be left out, for they sum to 1"
             )
         if table.labels is not None and sample_targets is not None:
             called = list(map(str, class_names or range(classes)))
             _check_labels(path, [table.labels[number] for number in rows], [*called, ""], sample_targets, sample_names)
         self.path = path
-        self.register_buffer("logits", _logs(path, values, sample_names, given) if held == "probabilities" else values)
+        self.register_buffer(
+            "logits", _logs(path, values, sample_names, is_given) if held == "probabilities" else values
+        )
 
     def of_samples(self, index: Tensor) -> Tensor:
         """Return the logits (batch, classes) of samples by their ``index`` (batch,)."""
@@ -122,9 +125,9 @@ def _check_labels(
         )
 
 
-def _logs(path: str, probabilities: Tensor, names: Sequence[str], given: Tensor | None) -> Tensor:
+def _logs(path: str, probabilities: Tensor, names: Sequence[str], is_given: Tensor | None) -> Tensor:
     sums = probabilities.double().sum(dim=1)
-    some = torch.zeros_like(sums, dtype=torch.bool) if given is None else ~given.all(dim=1) & given.any(dim=1)
+    some = torch.zeros_like(sums, dtype=torch.bool) if is_given is None else ~is_given.all(dim=1) & is_given.any(dim=1)
     short = (1 - sums > TOLERANCE) & ~some  # of those that leave classes out, these have the rest
     wrong = short | (sums - 1 > TOLERANCE) | (probabilities < 0).any(dim=1)
     if bool(wrong.any()):
@@ -134,7 +137,7 @@ def _logs(path: str, probabilities: Tensor, names: Sequence[str], given: Tensor 
             f"{float(sums[row]):.4g} with {float(probabilities[row].min()):.4g} the least; write holds: logits if they "
             f"are logits"
         )
-    if given is not None:
-        rest = (1 - sums).clamp_min(0) / (~given).sum(dim=1).clamp_min(1)
-        probabilities = torch.where(given, probabilities, rest.to(probabilities.dtype)[:, None])
+    if is_given is not None:
+        rest = (1 - sums).clamp_min(0) / (~is_given).sum(dim=1).clamp_min(1)
+        probabilities = torch.where(is_given, probabilities, rest.to(probabilities.dtype)[:, None])
     return probabilities.clamp_min(FLOOR).log()

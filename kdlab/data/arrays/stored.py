@@ -145,8 +145,8 @@ class Arrays:
         for part in self.parts:
             shapes = {own: part.file.headers[own].shape for own in (part.own[other], part.own[name])}
             if len({shape[:1] for shape in shapes.values()}) > 1:
-                found = " but ".join(f"array {own!r} has the shape {shape}" for own, shape in shapes.items())
-                raise ValueError(f"{part.file.path}: {found}; both need a row a sample")
+                mismatched = " but ".join(f"array {own!r} has the shape {shape}" for own, shape in shapes.items())
+                raise ValueError(f"{part.file.path}: {mismatched}; both need a row a sample")
 
 
 def _parts_by_name(file: NpzFile) -> tuple[Part, ...]:

@@ -38,10 +38,10 @@ class LongForm:
         """
         level = levels_of(series, cells.complete(series))
         file = torch.repeat_interleave(torch.tensor([rows for _, rows in cells.files]))
-        found, codes, counts = torch.unique(
+        numbers, codes, counts = torch.unique(
             file * len(level.levels) + level.codes, return_inverse=True, return_counts=True
         )
-        names = [level.levels[number % len(level.levels)] for number in found.tolist()]
+        names = [level.levels[number % len(level.levels)] for number in numbers.tolist()]
         if len(set(counts.tolist())) > 1:
             short, long = int(counts.argmin()), int(counts.argmax())
             raise ValueError(
@@ -53,7 +53,7 @@ class LongForm:
         rows = order[codes[order].argsort(stable=True)].view(len(names), -1)
         if time is not None:
             _refuse_equal_times(cells, time, names, rows)
-        first = int((found < len(level.levels)).sum())
+        first = int((numbers < len(level.levels)).sum())
         taken = set(names[:first])
         names[first:] = [f"test/{name}" if name in taken else name for name in names[first:]]
         return cls(names, rows, first)
