@@ -12,16 +12,16 @@ from kdlab.commands import experiments, launchers, listing, look, results, soft_
 from kdlab.errors import ConfigurationError, Interrupted, first_line
 from kdlab.tracking.addresses import shown
 
-# Before torch is loaded: its threads sleep while they wait. Where other programs want the cores too, threads that spin
-# made a small net's training five times slower; on an idle machine nothing was lost.
+# Set before torch is loaded, so that its threads sleep while they wait. Threads that spin made the training of a small
+# net five times slower where other programs wanted the cores too; on an idle machine, sleeping cost nothing.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-#: How a user's mistake shows outside the configuration: a missing file, NaN in data, a layer that does not exist.
+#: Exceptions by which a mistake shows outside the configuration: a missing file, NaN in data, an unknown layer.
 MISTAKES = (ValueError, TypeError, LookupError, OSError, ImportError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit code: 0, 2 for a user's mistake, 130 after Ctrl-C."""
+    """Run one command and return its exit code: 0, 2 after a user's mistake, 130 after a stop such as Ctrl-C."""
     parsed = _parser().parse_args(arguments)
     try:
         parsed.command(parsed)
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("kdlab: stopped; the same command goes on where it was", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever reads the output has enough, such as `head`; what is left must not fail when Python closes it.
+        # The reader, such as `head`, has ended; what is still buffered must not fail when Python closes the output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ConfigurationError as error:
@@ -48,7 +48,7 @@ def _refused(error: Exception, debug: bool) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser that tells each error in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"kdlab: error: {' '.join(message.split())}; see {self.prog} --help\n")

@@ -1,11 +1,11 @@
-"""Errors in one line for the user, near matches for what was misspelt, and what stops a run."""
+"""Errors that the user reads in one line, suggestions for misspelt names, and exceptions that stop a run."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class ConfigurationError(Exception):
-    """One line for the user: what was found and where, what was possible, what to do."""
+    """An error that the user can mend; its one line says what was found and where, what was possible, what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
@@ -16,7 +16,7 @@ class StageError(ConfigurationError):
 
 
 class DivergedError(StageError):
-    """A training that ended in NaN: the settings are to blame, not the experiment."""
+    """A training ended in NaN; its settings are to blame, not the experiment."""
 
 
 class Interrupted(Exception):
@@ -24,29 +24,29 @@ class Interrupted(Exception):
 
 
 class GivenUp(Exception):
-    """A training that is not worth going on with; nothing failed."""
+    """A training was ended because it was not worth going on with; nothing failed."""
 
 
 def nearest(name: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """The known names that look like this one, best first; case does not count."""
+    """Return up to ``count`` of the known names that look like this one, best first; case does not count."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     return [by_lower[lower] for lower in difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.6)]
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` where something known looks like this name, else nothing."""
+    """Return `` (did you mean 'x'?)`` if a known name looks like this one, else an empty text."""
     near = nearest(name, known)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def listing(names: Iterable[str], limit: int = 24) -> str:
-    """The names in one line, cut where there are very many; ``nothing`` where there are none."""
+    """Return the names in one line, the first ``limit`` if there are more; ``nothing`` if there are none."""
     shown = list(names)
     return (", ".join(shown[:limit]) + (", …" if len(shown) > limit else "")) or "nothing"
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, in one line; its class where it says nothing."""
+    """Return an exception's message in one line; without a message, the name of its class."""
     # str() of a KeyError is the repr of its message.
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     return " ".join(str(message).split()) or type(error).__name__

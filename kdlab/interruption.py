@@ -1,4 +1,4 @@
-"""Stopping at a moment that does no harm."""
+"""Let a process stop only at a moment that does no harm."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -7,28 +7,29 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-#: What asks a process to stop: Ctrl-C, and a machine or scheduler.
+#: Signals that ask a process to stop: by Ctrl-C, and by a scheduler or a machine that shuts down.
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
 class Held:
-    """Stops that wait for the end of what runs.
+    """Signals to stop that wait until what runs has ended.
 
     Args:
-        before: the handlers that they wait for; empty outside the main thread, where no signal arrives.
+        before: by signal, the handlers that are called in the end; empty outside the main thread, where no signal
+            arrives.
     """
 
     before: Mapping[int, Callable[[int, FrameType | None], Any] | int]
     _arrived: list[int] = field(default_factory=list)
 
     def hold(self) -> None:
-        """From here on a first stop waits, and a second one stops at once."""
+        """From now on, let the first signal wait; a second one stops the process at once."""
         for number in self.before:
             signal.signal(number, self._wait)
 
     def release(self) -> None:
-        """Stops end the process again, beginning with those that wait."""
+        """Let signals stop the process again, beginning with those that wait."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
         while self._arrived:
@@ -36,7 +37,7 @@ class Held:
 
     @contextmanager
     def let_through(self) -> Iterator[None]:
-        """A part inside, such as a long training, that may be stopped."""
+        """Let signals stop the process inside this block, such as a long training within what is held back."""
         try:
             self.release()
             yield
@@ -53,10 +54,11 @@ class Held:
 def held_back() -> Iterator[Held]:
     """Let what runs inside come to its end, good or bad, before SIGINT or SIGTERM stops the process.
 
-    A database session that is torn out of a write keeps the lock of the file, for which other processes then wait in
-    vain. A second signal stops at once. Outside the main thread, where no signal arrives, nothing is done.
+    A database session that is interrupted while it writes keeps the lock of its file, for which other processes then
+    wait in vain. A second signal stops the process at once. Outside the main thread, where no signal arrives, nothing
+    is held back.
     """
-    # None is a handler that Python did not set and could not set again.
+    # None stands for a handler that Python did not set and could not set again.
     held = Held({number: handler for number in STOPS if (handler := signal.getsignal(number)) is not None})
     try:
         held.hold()
@@ -71,7 +73,7 @@ def held_back() -> Iterator[Held]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM stops like Ctrl-C, so that runs are closed and the stage can go on later."""
+    """Let SIGTERM stop the process as Ctrl-C does, so that runs are closed and the stage can be resumed."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

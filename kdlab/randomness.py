@@ -1,4 +1,4 @@
-"""Randomness with an address: global random states that are opened by ``with``, saved and restored."""
+"""Seeds that follow from names, and states of generators that are saved, restored and swapped in a ``with``."""
 
 import hashlib
 import random
@@ -11,13 +11,14 @@ import torch
 
 
 def address(seed: int, *names: str | int) -> int:
-    """A seed in [0, 2**32) for what is named, equal on every machine: the same names give the same numbers."""
+    """Return a seed in [0, 2**32) that follows from a seed and names, and is the same on every machine."""
+    # Python's own hash of a text differs from process to process.
     text = ":".join(str(part) for part in (seed, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
 def global_state() -> dict[str, Any]:
-    """The states of torch's, numpy's and Python's global generators, in plain types that a checkpoint can hold."""
+    """Return the states of torch's, numpy's and Python's global generators, in plain types for a checkpoint."""
     drawn = numpy.random.get_state(legacy=False)  # noqa: NPY002  users' code draws from it
     twister = drawn["state"]
     version, internal, next_gauss = random.getstate()
@@ -50,7 +51,7 @@ def restore_global_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def forked(seed: int) -> Iterator[None]:
-    """All global generators seeded inside the block, and as before after it, also after an error."""
+    """Seed all global generators inside the block; after it they are as before, also after an error."""
     before = global_state()
     torch.manual_seed(seed)
     numpy.random.seed(seed)  # noqa: NPY002
@@ -62,9 +63,12 @@ def forked(seed: int) -> Iterator[None]:
 
 
 class Stream:
-    """A random stream of its own: inside ``with stream:`` torch draws from it, outside nothing has changed.
+    """A random stream of its own: inside ``with stream:`` torch draws from it, and outside nothing changes.
 
     What is drawn inside (an explainer's dropout or masks) cannot shift what the student draws outside.
+
+    Args:
+        seed: where the stream begins.
     """
 
     def __init__(self, seed: int) -> None:
@@ -93,11 +97,15 @@ class Stream:
             torch.cuda.set_rng_state(cuda)
 
     def state_dict(self) -> dict[str, torch.Tensor | None]:
-        """The stream's place, for a checkpoint."""
+        """Return the point that the stream has reached, for a checkpoint."""
         return {"cpu": self._cpu, "cuda": self._cuda}
 
     def load_state_dict(self, state: dict[str, torch.Tensor | None]) -> None:
-        """Go on from a place that ``state_dict`` returned."""
+        """Go on from a point that ``state_dict`` returned.
+
+        Raises:
+            ValueError: If the checkpoint holds no state of this stream.
+        """
         cpu, cuda = state["cpu"], state["cuda"]
         if cpu is None:
             raise ValueError("the checkpoint holds no state of this random stream")

@@ -1,4 +1,4 @@
-"""Of what kind a class is for an experiment, by what it derives from; it imports torch and Lightning."""
+"""The kind of a class, told by what it derives from. Importing this module imports torch and Lightning."""
 
 import importlib
 import inspect
@@ -21,7 +21,7 @@ from kdlab.modules.schedules import Schedule
 from kdlab.signals.vocabulary import VOCABULARY
 from kdlab.teacher import Teacher
 
-#: What the classes of a kind derive from, or have the methods of; the first kind that fits counts.
+#: Classes of a kind derive from one of these, or have a protocol's methods; the first kind that fits counts.
 BASES = {
     "data": (lightning.LightningDataModule,),
     "callbacks": (lightning.Callback,),
@@ -29,19 +29,19 @@ BASES = {
     "modules": (lightning.LightningModule, Combination, Teacher, Schedule),
     "explainers": (Attribution,),
 }
-#: Signals that a network does not take, only a loss does.
+#: Signals that a loss may take but a network does not.
 LOSS_SIGNALS = VOCABULARY.keys() - {"inputs", "mask"}
 
 
 def kind_of(target: type) -> str | None:
-    """What a class can be in an experiment by itself; None where it only serves others."""
+    """Return the kind as which an experiment can name a class; None if the class only serves others."""
     if inspect.isabstract(target) or getattr(target, "_is_protocol", False):
         return None
     arguments = signature_of(target).parameters
     if not issubclass(target, nn.Module):
         return _kind_by_bases(target)
     if "loss" in arguments:
-        return "losses"  # around another loss, it asks for what that one asks for
+        return "losses"  # its ``forward`` does not show its signals, which are those of the loss that it wraps
     if target.forward is nn.Module.forward:
         return None
     takes = signature_of(target.forward).parameters.keys()
@@ -53,7 +53,7 @@ def _kind_by_bases(target: type) -> str | None:
 
 
 def classes_of_package(kind: str) -> Iterator[tuple[str, type]]:
-    """Short names and classes of the package's members of a kind."""
+    """Yield short names and classes of kdlab's own classes of a kind."""
     for name, path in package_classes().items():
         if kind_of_path(path) == kind:
             target = getattr(importlib.import_module(path.rpartition(".")[0]), name)
@@ -62,7 +62,7 @@ def classes_of_package(kind: str) -> Iterator[tuple[str, type]]:
 
 
 def classes_of_folder(folder: Path) -> tuple[list[tuple[str, type]], list[str]]:
-    """Full paths and classes of a user's folder, and a line for each module that cannot be imported."""
+    """Return full paths and classes of a user's folder, and a line for each module that cannot be imported."""
     add_to_path(folder)
     classes: list[tuple[str, type]] = []
     failures: dict[str, str] = {}
@@ -76,7 +76,7 @@ def classes_of_folder(folder: Path) -> tuple[list[tuple[str, type]], list[str]]:
 
 
 def call_of(name: str, target: type) -> str:
-    """The class with the arguments of its constructor, as an error message would describe their types."""
+    """Return the class with its constructor's arguments, their types described as in error messages."""
     return f"{name}({', '.join(map(_argument, signature_of(target).parameters.values()))})"
 
 

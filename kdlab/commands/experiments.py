@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Train, evaluate and report every stage, several at a time if parsed."""
+    """Train, evaluate and report every stage; with ``--workers``, several are trained at a time."""
     if parsed.workers > 1:
         run_with_assistants(parsed)
         return
     experiment, options = opened(parsed)
-    # Imported here, so that a wrong file is refused before torch and MLflow are loaded.
+    # Imported late, so that a wrong file is refused before torch and MLflow are loaded.
     import kdlab.stages.run
 
     outcome = kdlab.stages.run.run(experiment, options)
@@ -32,13 +32,17 @@ def run(parsed: argparse.Namespace) -> None:
 
 
 def run_with_assistants(parsed: argparse.Namespace) -> None:
-    """Run while other processes train stages and seeds besides this one."""
+    """Run an experiment while other processes train some of its stages and seeds.
+
+    Raises:
+        ConfigurationError: If several devices are asked for, too.
+    """
     from kdlab.workers.machine import shared
 
     if parsed.devices > 1:
         raise ConfigurationError("--workers and --devices: a stage on several devices trains alone; give one of them")
     machine = shared(parsed.workers, parsed.per_gpu, parsed.accelerator)
-    os.environ |= machine.environment(0)  # before torch is loaded, which reads it
+    os.environ |= machine.environment(0)  # before torch is loaded, which reads it only once
     experiment, options = opened(parsed)
     import kdlab.stages.run
     from kdlab.stages.assistants import assisted
@@ -46,10 +50,12 @@ def run_with_assistants(parsed: argparse.Namespace) -> None:
     from kdlab.workers.crew import arguments
 
     kdlab.stages.run.check_writable(options.mlruns)
+    # Folders are cleared here alone: an assistant told the same would clear what others have trained since.
     for node in plan(experiment, options) if options.fresh else []:
         if node.stage in options.fresh:
             with node.folder.locked():
                 node.folder.clear()
+    # On the command line ``3,`` is the seed 3, but ``3`` is three seeds.
     seeds = None if options.seeds is None else ",".join([*map(str, options.seeds), ""])
     repeated = {"set": parsed.set, "quick": parsed.quick, "only": parsed.only, "mlruns": options.mlruns}
     repeated |= {"accelerator": parsed.accelerator, "seeds": seeds}
@@ -60,7 +66,7 @@ def run_with_assistants(parsed: argparse.Namespace) -> None:
 
 
 def show_report(report: "Report", link: str | None) -> None:
-    """Print the table, what it means, and where more is to be seen."""
+    """Print the table of a report, its findings, and where more can be seen."""
     from rich.console import Console
 
     console = Console()
@@ -73,12 +79,12 @@ def show_report(report: "Report", link: str | None) -> None:
 
 
 def shortened(path: Path) -> Path:
-    """The path from here where it lies below."""
+    """Return the path relative to the working directory if it lies below it, else as it is."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def plan(parsed: argparse.Namespace) -> None:
-    """Say what would be trained or reused, why, and for about how long."""
+    """Print which stages would be trained or reused, why, and about how long that takes."""
     experiment, options = opened(parsed)
     from kdlab.records.executions import settle_killed
     from kdlab.stages.context import Context
@@ -102,13 +108,17 @@ def rehearse(parsed: argparse.Namespace) -> None:
 
 
 def show(parsed: argparse.Namespace) -> None:
-    """Print the experiment with all defaults filled in; what is printed is an experiment file again."""
+    """Print the experiment with all defaults filled in, as an experiment file that can be run."""
     experiment = read(parsed.file, parsed.set, parsed.quick)
     print(yaml.safe_dump(experiment.resolved, sort_keys=False, allow_unicode=True, width=120), end="")
 
 
 def opened(parsed: argparse.Namespace) -> tuple[Experiment, Options]:
-    """The experiment that a command names, and the choices for this execution."""
+    """Return the experiment that a command names, and the options of this execution.
+
+    Raises:
+        ConfigurationError: If the experiment, an override or an option is wrong.
+    """
     options = Options(
         only=tuple(parsed.only),
         fresh=tuple(parsed.fresh),
@@ -122,6 +132,7 @@ def opened(parsed: argparse.Namespace) -> tuple[Experiment, Options]:
     overrides = list(parsed.set)
     if options.seeds is not None:
         overrides.append(f"seeds={list(options.seeds)}")
+    # Names of stages are checked first, because the form is read without loading torch.
     outlined = read_outline(parsed.file, overrides, parsed.quick)
     check_stage_names(outlined, options.only, "--only")
     check_stage_names(outlined, options.fresh, "--fresh")

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def local(parsed: argparse.Namespace, definition: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
-    """Processes of this machine."""
+    """Yield a starter of processes on this machine.
+
+    Raises:
+        ConfigurationError: If an option is given that is meant for a cluster.
+    """
     from kdlab.workers.machine import shared
     from kdlab.workers.processes import Processes
 
@@ -25,13 +29,17 @@ def local(parsed: argparse.Namespace, definition: "Sweep", place: "StudyPlace") 
             option_text = f"--{option.replace('_', '-')} {getattr(parsed, option)}"
             raise ConfigurationError(f"{option_text}: this is said to a cluster; add --launcher ray, or leave it out")
     machine = shared(parsed.workers, parsed.per_gpu, parsed.accelerator)
-    # The storage's address may hold a password, which must not stand on a command line.
+    # The storage's address may hold a password, which must not appear on a command line.
     yield Processes(replace(machine, further={"KDLAB_STORAGE": place.url}))
 
 
 @contextmanager
 def ray(parsed: argparse.Namespace, definition: "Sweep", place: "StudyPlace") -> "Iterator[Starter]":
-    """Workers on a Ray cluster."""
+    """Yield a starter of workers on a Ray cluster.
+
+    Raises:
+        ConfigurationError: If ``--per-gpu`` is given, which is meant for this machine.
+    """
     from kdlab.sweep.study_place import check_storage
     from kdlab.workers.ray_joining import joined
 
@@ -50,5 +58,5 @@ def ray(parsed: argparse.Namespace, definition: "Sweep", place: "StudyPlace") ->
 
 
 Launcher = Callable[[argparse.Namespace, "Sweep", "StudyPlace"], "AbstractContextManager[Starter]"]
-#: What ``--launcher`` offers.
+#: The launchers by their names for ``--launcher``.
 LAUNCHERS: Mapping[str, Launcher] = {"local": local, "ray": ray}

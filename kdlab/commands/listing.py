@@ -11,12 +11,16 @@ from kdlab.errors import ConfigurationError, listing, suggestion
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """Print kind by kind the classes of the package and of the user's folder, with their arguments."""
+    """Print the classes of kdlab and of the user's folder with their arguments, kind by kind.
+
+    Raises:
+        ConfigurationError: If there is no such kind.
+    """
     if arguments.kind is not None and arguments.kind not in KINDS:
         raise ConfigurationError(
             f"there is no kind {arguments.kind!r}{suggestion(arguments.kind, KINDS)}; there is {listing(KINDS)}"
         )
-    # Imported here: to know what a class derives from, torch and every family are loaded, which takes seconds.
+    # Imported late, because it loads torch and every class of kdlab, which takes seconds.
     from kdlab.commands.class_kinds import call_of, classes_of_folder, classes_of_package, kind_of
 
     own, failures = classes_of_folder(arguments.own) if arguments.own.is_dir() else ([], [])

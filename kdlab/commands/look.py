@@ -1,4 +1,4 @@
-"""``kdlab look``: what lies in a file or folder, and the ``data:`` block that reads it."""
+"""``kdlab look``: say what a file or folder holds, and print the ``data:`` block that reads it."""
 
 import argparse
 import os
@@ -30,8 +30,13 @@ TABLES = (
 
 
 def look(parsed: argparse.Namespace) -> None:
-    """Print what is found as comments, and below them a block that an experiment can hold as it stands."""
-    # Imported here: torch and Arrow are loaded, which takes seconds.
+    """Print findings as comments, and below them a ``data:`` block that can be copied into an experiment.
+
+    Raises:
+        ConfigurationError: If kdlab reads nothing there, or cannot tell what to read.
+        ValueError: If a file cannot be read.
+    """
+    # Imported late, because it loads torch and Arrow, which takes seconds.
     from kdlab.data.paths import resolved
 
     path = resolved(str(parsed.path))
@@ -53,10 +58,13 @@ def look(parsed: argparse.Namespace) -> None:
 
 
 def tables_at(path: Path) -> dict[str, Path]:
-    """The table to look at under ``train``, and those of the same columns that are its other splits.
+    """Return the table to look at under ``train``, and the tables of its other splits; nothing if there is no table.
+
+    Args:
+        path: a file or a folder.
 
     Raises:
-        ConfigurationError: If a folder has several tables of which none is called train.
+        ConfigurationError: If a folder has several tables and none of them is called train.
     """
     from kdlab.data.tabular.rows import SPLIT_WORDS
 
@@ -71,10 +79,13 @@ def tables_at(path: Path) -> dict[str, Path]:
 
 
 def arrays_at(path: Path) -> dict[str, Path]:
-    """The NPZ file to look at under ``train``, and those of the same arrays that are its other splits.
+    """Return the NPZ file to look at under ``train``, and the files of its other splits; nothing if there is none.
+
+    Args:
+        path: a file or a folder.
 
     Raises:
-        ConfigurationError: If a folder has several of which none is called train and none test.
+        ConfigurationError: If a folder has several files and none is called train, or none is called test.
     """
     from kdlab.data.tabular.rows import SPLIT_WORDS
 
@@ -88,7 +99,7 @@ def arrays_at(path: Path) -> dict[str, Path]:
 
 
 def written(path: Path) -> str:
-    """The path as a block holds it: below ``${KDLAB_DATA}`` where it lies there."""
+    """Return the path as a block has it: below ``${KDLAB_DATA}`` if it lies in that folder."""
     root = os.environ.get("KDLAB_DATA")
     if root and path.is_relative_to(Path(root).absolute()):
         return f"${{KDLAB_DATA}}/{path.relative_to(Path(root).absolute())}"
@@ -96,13 +107,13 @@ def written(path: Path) -> str:
 
 
 def block(class_path: str, arguments: Mapping[str, Any]) -> str:
-    """The block of an experiment that builds this data module."""
+    """Return the YAML block that builds this data module in an experiment."""
     content = {"data": {"class_path": class_path, "init_args": dict(arguments)}}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120).rstrip()
 
 
 def proof(data: "DataModule", name: str) -> Iterator[str]:
-    """Comments that say what the block holds once it is read, and what it leaves out."""
+    """Read the data as the block does; yield comments that say what they hold and what is left out."""
     from kdlab.data.contents import contents, in_one_line
 
     data.setup()
@@ -127,7 +138,7 @@ def _look_at_images(folder: Path) -> Iterator[str]:
 
 
 def _image_arguments(folder: Path) -> Generator[str, None, dict[str, Any]]:
-    """Say how large the images are and in which colours; return what ``ImageFolder`` must be told of that."""
+    """Yield comments on sizes and colours of the images; return the arguments that ``ImageFolder`` needs for them."""
     from PIL import Image, UnidentifiedImageError
 
     from kdlab.data.image_folder import ENDINGS
@@ -155,6 +166,7 @@ def _image_arguments(folder: Path) -> Generator[str, None, dict[str, Any]]:
         if names:
             yield f"# {what}: {listing(names)}"
     arguments: dict[str, Any] = {}
+    # The images of a batch must have one size.
     if len(sizes) > 1:
         arguments["size"] = min(sizes.most_common(1)[0][0])
     if modes and modes.keys() <= {"1", "L", "I;16", "I"}:
@@ -163,7 +175,7 @@ def _image_arguments(folder: Path) -> Generator[str, None, dict[str, Any]]:
 
 
 def _unreadable(path: Path) -> str:
-    """Why no block can be printed."""
+    """Return the message that says why no block can be printed."""
     if path.is_file():
         return f"{path} is nothing that kdlab reads; endings are {listing([*TABLES, '.npz'])}"
     return (

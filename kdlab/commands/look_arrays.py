@@ -1,4 +1,4 @@
-"""What NPZ files hold, and the block that reads it: inputs and target guessed, other readings told."""
+"""Say what NPZ files hold, and print the block that reads them; inputs and target are guessed."""
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -19,24 +19,25 @@ from kdlab.data.tabular.rows import SPLIT_WORDS
 from kdlab.data.tabular.target import MOST_CLASSES
 from kdlab.errors import ConfigurationError, listing
 
-#: Names of arrays that mark the evidence and are no inputs.
+#: Names of arrays that show where the evidence is; they are no inputs.
 MASKS = ("mask", "masks")
-#: Of fewer columns nobody can tell whether neighbours are alike; correlated by more, they are steps of a series.
+#: Columns are steps of a series if there are at least so many and neighbours correlate by more than the second number.
+#: Of fewer columns nobody can tell whether neighbours are alike.
 FEWEST_STEPS, ALIKE = 16, 0.6
-#: So many samples tell what all are.
+#: How many samples are looked at to judge all of them.
 FIRST_SAMPLES = 1000
 
 
 def look_at_arrays(paths: Mapping[str, Path], target: str | None, written: Callable[[Path], str]) -> Iterator[str]:
-    """Yield comments on what is there and how it is read, and the block.
+    """Yield comments on the arrays and on how they are read, and below them the block.
 
     Args:
-        paths: The file under ``train``, and those of the same arrays that are its ``val`` and ``test`` splits.
-        target: The array to predict; None: guessed.
-        written: How a path stands in the block.
+        paths: The file with the samples for training under ``train``, and the files of its ``val`` and ``test`` splits.
+        target: The array to predict; None guesses it.
+        written: Gives a path as the block has it.
 
     Raises:
-        ConfigurationError: If inputs or target cannot be guessed.
+        ConfigurationError: If the inputs or the target cannot be guessed.
         ValueError: If a file or an array cannot be read.
     """
     arrays = Arrays.opened(paths["train"], paths.get("val"), paths.get("test"))
@@ -67,12 +68,12 @@ def look_at_arrays(paths: Mapping[str, Path], target: str | None, written: Calla
 
 
 def _comment(text: str) -> str:
-    # Names come from the data: one with a line break must not leave the comment.
+    # Names come from the data, and a line break in one must not end the comment.
     return "# " + " ".join(text.split())
 
 
 def _inputs(arrays: Arrays) -> str:
-    """The array called like inputs, else the one with the most values a sample."""
+    """Return the array that is named like inputs; without one, the array with the most values per sample."""
     candidates = [name for name in input_candidates(arrays) if name.lower() not in MASKS]
     if not candidates:
         raise ConfigurationError(f"{arrays.path} has no array of numbers to learn from; it has {arrays.listed()}")
@@ -81,7 +82,7 @@ def _inputs(arrays: Arrays) -> str:
 
 
 def _target(arrays: Arrays, inputs: str) -> str:
-    """The array called like a target, else the only one of texts, else the only one; it has few different values."""
+    """Return an array of few different values: the one named like a target, else the only one of texts, or of all."""
     candidates = target_candidates(arrays, inputs)
     values = {name: arrays.read(name, as_long_as=inputs) for name in candidates}
     few = [name for name in candidates if not _says_splits(arrays, name) and _are_classes(values[name])]
@@ -107,7 +108,7 @@ def _says_splits(arrays: Arrays, name: str) -> bool:
 
 
 def _layout(arrays: Arrays, name: str) -> Generator[str, None, dict[str, Any]]:
-    """Say what the axes are taken for; return what ``Npz`` must be told of that."""
+    """Yield a comment on what the axes are taken for; return the arguments that ``Npz`` needs for that."""
     called, header = arrays.called(name), arrays.header(name)
     kind, reason = _kind(arrays, name)
     kind_of(called, header, kind)
@@ -123,7 +124,7 @@ def _layout(arrays: Arrays, name: str) -> Generator[str, None, dict[str, Any]]:
 
 
 def _kind(arrays: Arrays, name: str) -> tuple[Kind, str]:
-    """What inputs are, and why it is thought so where shape and type allow two readings."""
+    """Return what the inputs are, and the reason where their shape and type allow two readings."""
     header = arrays.header(name)
     kind = only_kind(header) if len(header.shape) in KINDS else "images"
     if kind is not None:
@@ -142,7 +143,7 @@ def _kind(arrays: Arrays, name: str) -> tuple[Kind, str]:
 
 
 def _likeness(values: Values) -> float:
-    """The mean correlation of neighbouring columns; 0 where there are none that vary."""
+    """Return the mean correlation of neighbouring columns, in [-1, 1]; 0 if fewer than two columns vary."""
     part = values[:FIRST_SAMPLES].astype(np.float64)
     spread = part.std(axis=0)
     part = (part[:, spread > 0] - part.mean(axis=0)[spread > 0]) / spread[spread > 0]
@@ -156,8 +157,9 @@ def _counts(data: Npz) -> str:
 
 
 def _group(arrays: Arrays, arguments: dict[str, Any], others: list[str]) -> Generator[str, None, str | None]:
-    """Say whom samples may belong to; return the array that says it where each of them can stay in one split."""
+    """Yield comments on arrays that may group samples; return the one that keeps each group in one split, if any."""
     for name in others:
+        # If hardly any value occurs twice, the array gives each sample a number and groups none of them.
         if GROUP_NAME.search(name) is None or len(np.unique(arrays.read(name))) > arrays.header(name).shape[0] / 1.5:
             continue
         try:

@@ -1,4 +1,4 @@
-"""What a table holds, and the block that reads it: the target guessed, identities and leaks told."""
+"""Say what a table holds, and print the block that reads it; the target is guessed, identities and leaks are named."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -29,12 +29,12 @@ GROUP_NAME = re.compile(
 
 
 def look_at_table(files: Mapping[str, Path], target: str | None, written: Callable[[Path], str]) -> Iterator[str]:
-    """Yield comments on what is there and what is refused, and the block.
+    """Yield comments on what the table holds and what is left out, and below them the block.
 
     Args:
-        files: The table under ``train``, and those that are its ``val`` and ``test`` splits.
-        target: The column to predict; None: guessed.
-        written: How a path stands in the block.
+        files: The table with the rows for training under ``train``, and the tables of its ``val`` and ``test`` splits.
+        target: The column to predict; None guesses it.
+        written: Gives a path as the block has it.
 
     Raises:
         ConfigurationError: If there is no such target, or none can be guessed.
@@ -59,7 +59,7 @@ def look_at_table(files: Mapping[str, Path], target: str | None, written: Callab
         arguments["test_path"] = written(paths[1])
     if splits:
         arguments["split"] = splits[0]
-    # Texts among which some are plain numbers are no column of a table, and texts all the same.
+    # A column of texts and plain numbers is refused as a column of a table, but may still be free text.
     mixed = {name: column_of(cells, name, as_level=True) for name in refused}
     text = free_text(inputs | mixed)
     if text is not None:
@@ -85,7 +85,7 @@ def look_at_table(files: Mapping[str, Path], target: str | None, written: Callab
 
 
 def _comment(lines: Iterator[str]) -> Iterator[str]:
-    # Names come from the data: one with a line break must not leave the comment.
+    # Names come from the data, and a line break in one must not end the comment.
     return ("# " + " ".join(line.split()) for line in lines)
 
 
@@ -97,7 +97,7 @@ def _described(cells: Cells) -> Iterator[str]:
 
 
 def _columns(cells: Cells) -> tuple[dict[str, Column], dict[str, str]]:
-    """The columns that can be read, and why the others cannot."""
+    """Return the columns that can be read, and the reasons why the others cannot."""
     columns: dict[str, Column] = {}
     refused: dict[str, str] = {}
     for name in cells.columns:
@@ -109,7 +109,7 @@ def _columns(cells: Cells) -> tuple[dict[str, Column], dict[str, str]]:
 
 
 def _target(columns: dict[str, Column]) -> str:
-    """The column called like a target, else the only text, else the last or the first; it has few different values."""
+    """Return a column of few different values: one named like a target, else the only text, the last, or the first."""
     few = [name for name, column in columns.items() if _is_class(column)]
     texts = [name for name, column in columns.items() if isinstance(column, LevelColumn)]
     names = list(columns)
@@ -129,7 +129,7 @@ def _is_class(column: Column) -> bool:
 
 
 def _leaks(inputs: dict[str, Column], target: Tensor) -> dict[str, str]:
-    """Why columns may be the target itself; one that is constant is left out anyway."""
+    """Return the reasons why columns may repeat the target, by name; constant columns are left out anyway."""
     reasons = {name: leak(column, target) for name, column in inputs.items()}
     everywhere = torch.arange(len(target))
     return {
@@ -157,7 +157,7 @@ def _kinds(inputs: dict[str, Column]) -> Iterator[str]:
 
 
 def _oddities(cells: Cells, columns: dict[str, Column], inputs: dict[str, Column]) -> Iterator[str]:
-    """Missing cells, whom rows may belong to, and rows that stand twice."""
+    """Yield how many cells are missing, which columns may group rows, and how many rows repeat another."""
     missing = {name: int((column.keys < 0).sum()) for name, column in columns.items()}
     lacking = [f"{name} {count:,}" for name, count in missing.items() if count]
     yield f"missing: {listing(lacking) if lacking else 'nothing'}"

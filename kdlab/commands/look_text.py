@@ -1,4 +1,4 @@
-"""Free text in a table, and the block that reads it."""
+"""Find free text in a table, and print the block that reads it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,16 +13,16 @@ from kdlab.data.text import Text
 from kdlab.errors import listing
 
 WORD = re.compile(r"[^\W\d_]{2,}")
-#: Fewer words in a row on average are names, codes and categories.
+#: A column with fewer words per row on average holds names, codes or categories.
 FEWEST_WORDS = 3
-#: Different texts that are looked at.
+#: About how many different texts are looked at.
 FIRST_TEXTS = 1000
-#: Lengths that are proposed are multiples of the first, up to the second, and leave so many of the texts whole.
+#: A proposed length is a multiple of the first, at most the second, and leaves this share of the texts whole.
 STEP, LONGEST, WHOLE = 16, 512, 0.99
 
 
 def free_text(inputs: Mapping[str, Column]) -> LevelColumn | None:
-    """Return the column of the most words a row, where one is free text and no column holds numbers or dates."""
+    """Return the column with the most words per row; None if no text is free, or a column holds numbers or dates."""
     levels = [column for column in inputs.values() if isinstance(column, LevelColumn)]
     if len(levels) < len(inputs):
         return None
@@ -31,14 +31,19 @@ def free_text(inputs: Mapping[str, Column]) -> LevelColumn | None:
 
 
 def described(text: LevelColumn, inputs: Mapping[str, Column]) -> str:
-    """Return what the text is like, and which columns are not read beside it."""
+    """Return a sentence on what the text is like and which columns are not read beside it."""
     others = [name for name in inputs if name != text.name]
     beside = f"; not read beside it: {listing(others)}" if others else ""
     return f"column {text.name!r} is free text of {_words(text):.0f} words a row{beside}"
 
 
 def text_block(text: str, arguments: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Yield comments on what the block holds once it is read, and the block, whose length suits the texts.
+    """Yield comments on what the block holds, and below them the block, with a length that suits the texts.
+
+    Args:
+        text: The name of the column.
+        arguments: The other arguments of ``Text``, with ``path`` among them.
+        name: What the comments call the data.
 
     Raises:
         ValueError: If the texts cannot be read.
@@ -47,6 +52,7 @@ def text_block(text: str, arguments: Mapping[str, Any], name: str) -> Iterator[s
     arguments = {"path": arguments["path"], "text": text, **arguments}
     whole = Text(**arguments, length=LONGEST)
     whole.setup()
+    # Token 0 is padding, which does not count.
     tokens = torch.cat([(tensors["inputs"] != 0).sum(1) for tensors in whole.splits.values()])
     needed = int(tokens.double().quantile(WHOLE, interpolation="higher"))
     arguments["length"] = -(-needed // STEP) * STEP

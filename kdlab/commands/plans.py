@@ -1,4 +1,4 @@
-"""What would be done about each stage, why, and for about how long; read from the stage folders."""
+"""Say what would be done about each stage, why, and for about how long, by what is in the stage folders."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 def lines(
     nodes: "Sequence[StageNode]", parameters: Mapping[str, Mapping[str, Any]], experiment: str, stages: Path
 ) -> Iterator[str]:
-    """A line for each stage and seed.
+    """Yield a line for each stage and seed.
 
     Args:
-        nodes: in the order in which they would run.
+        nodes: stages with their seeds, in the order in which they would run.
         parameters: flat parameters by stage, as the experiment has them now.
-        experiment: its name.
+        experiment: the experiment's name.
         stages: the folder of all stage folders.
     """
     trained_before = [record for record in _records(stages) if record.experiment == experiment]
@@ -30,7 +30,7 @@ def lines(
 
 
 def remark_on_data(name: str) -> str:
-    """What is to be said of data whose content nobody can tell."""
+    """Return what to say of data whose content is not known; ``name`` is their class."""
     return (
         f"the data ({name}) are known by their settings alone: stages that are finished do not notice other content "
         f"behind the same settings; give the class a method content_hash() -> str, or subclass kdlab's DataModule"
@@ -54,11 +54,11 @@ def _said(node: "StageNode", same: list[StageRecord], parameters: Mapping[str, A
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What changed since a stage was last trained."""
+    """Return what changed since a stage was last trained."""
     changed = [
         f"{name} {old.get(name, 'unset')} -> {new.get(name, 'unset')}"
         for name in dict.fromkeys([*old, *new])
-        # 1 and 1.0 are equal in Python, and for Lightning one batch and all of them.
+        # 1 and 1.0 are equal in Python, but for Lightning they are one batch and all batches.
         if (type(old.get(name)), old.get(name)) != (type(new.get(name)), new.get(name))
     ]
     if not changed:
@@ -67,7 +67,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def _records(stages: Path) -> list[StageRecord]:
-    """What is known of each stage folder, oldest first; one that is damaged is none."""
+    """Return the record of each stage folder, oldest first; damaged ones are left out."""
     records = [StageRecord.read(path.parent) for path in stages.glob("*/stage.json")]
     return sorted((record for record in records if record is not None), key=lambda record: record.created)
 

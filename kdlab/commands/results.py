@@ -1,4 +1,4 @@
-"""Commands on what experiments left behind: report, ui."""
+"""Commands on what experiments have left in ``mlruns``: report, ui."""
 
 import argparse
 
@@ -8,9 +8,13 @@ from kdlab.errors import ConfigurationError
 
 
 def report(parsed: argparse.Namespace) -> None:
-    """Write the report of an experiment's newest execution again."""
+    """Write the report of an experiment's newest execution again, and print it.
+
+    Raises:
+        ConfigurationError: If the experiment has never been run.
+    """
     name, mlruns = read_outline(parsed.file, parsed.set, parsed.quick).name, parsed.mlruns.resolve()
-    # Imported here, so that a wrong file is refused before the drawing libraries are loaded.
+    # Imported late, so that a wrong file is refused before the drawing libraries are loaded.
     from kdlab.records.executions import executions, settle_killed
 
     settle_killed(mlruns)
@@ -23,7 +27,11 @@ def report(parsed: argparse.Namespace) -> None:
 
 
 def ui(parsed: argparse.Namespace) -> None:
-    """Serve MLflow's pages on the tracking database inside ``mlruns``."""
+    """Serve MLflow's pages on the tracking database inside ``mlruns``.
+
+    Raises:
+        ConfigurationError: If there is no such folder.
+    """
     from kdlab.records.executions import settle_killed
     from kdlab.sweep.tracking import close_abandoned, rebuilt
     from kdlab.tracking.rebuilding import rebuild

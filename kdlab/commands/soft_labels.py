@@ -1,4 +1,4 @@
-"""``kdlab soft-labels``: what a finished stage says of every sample, in a file for somebody else's student."""
+"""``kdlab soft-labels``: write what a finished stage predicts for every sample to a file that can teach elsewhere."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def write_soft_labels(parsed: argparse.Namespace) -> None:
-    """Write the file, and print how another experiment is taught by it."""
+    """Write the file, and print a stage of an experiment that learns from it.
+
+    Raises:
+        ConfigurationError: If the file's ending is unknown, the experiment is wrong, or it has no such stage.
+        StageError: As ``soft_labels``.
+    """
     from kdlab.data.soft_label_table import ENDINGS, write
 
     out: Path = parsed.out
@@ -26,7 +31,7 @@ def write_soft_labels(parsed: argparse.Namespace) -> None:
         raise ConfigurationError(f"--out {out}: the ending says the format, and is one of {listing(ENDINGS)}")
     check_stage_names(read_outline(parsed.file, parsed.set, parsed.quick), [parsed.stage], "STAGE")
     experiment = read(parsed.file, parsed.set, parsed.quick)
-    # Imported here, so that a wrong file is refused before torch and Lightning are loaded.
+    # Imported late, so that a wrong file is refused before torch and Lightning are loaded.
     from kdlab.records.files import replacing
     from kdlab.stages.context import Context
 
@@ -45,17 +50,17 @@ def write_soft_labels(parsed: argparse.Namespace) -> None:
 def soft_labels(
     context: "Context", stage: str, seed: int | None, holds: str, top_k: int | None = None
 ) -> "SoftLabelTable":
-    """What the stage's chosen model says of every sample of all splits, to the last bit.
+    """Return what the stage's chosen model predicts for every sample of all splits, to the last bit.
 
     Args:
-        context: of the experiment.
-        stage: its name.
-        seed: None takes the first that it is trained with.
+        context: what the stages of the experiment share.
+        stage: the stage's name.
+        seed: one of its seeds; None takes the first.
         holds: ``logits`` or ``probabilities``.
-        top_k: How many of each sample's values are given, the largest; None gives all.
+        top_k: how many of each sample's values are given, the largest ones; None gives all.
 
     Raises:
-        StageError: If the stage has no such seed or is not finished, or nobody knows which sample is which.
+        StageError: If the stage has no such seed or is not finished, or if the samples have no number.
     """
     import torch
 

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 
 def sweep(parsed: argparse.Namespace) -> None:
-    """Search what a sweep's file names, with as many workers as asked for, and test the best."""
-    # Imported here, as in all commands, so that others do not pay for torch and Optuna.
+    """Search what a sweep's file names, with as many workers as asked for, and test the best trials.
+
+    Raises:
+        ConfigurationError: If the sweep, an option or the study does not fit, or no trial was completed.
+    """
+    # Imported late, as in all commands, so that the others need not load torch and Optuna.
     from kdlab.records.executions import Status, settle_killed
     from kdlab.stages.run import check_accelerator, check_writable
     from kdlab.sweep.check import check_sweep
@@ -33,13 +37,13 @@ def sweep(parsed: argparse.Namespace) -> None:
     from kdlab.sweep.tracking import SweepRun
     from kdlab.sweep.trial import sweep_name
 
-    keep_count(parsed.keep)
+    keep_count(parsed.keep)  # refused at once if it is wrong, not after the search
     definition, place, options = opened(parsed)
     check_writable(options.mlruns)
-    settle_killed(options.mlruns, definition.path.parent)  # beside the sweep stands its best configuration
+    settle_killed(options.mlruns, definition.path.parent)  # the best configuration is written beside the sweep
     with LAUNCHERS[parsed.launcher](parsed, definition, place) as starter:
         if not starter.here and options.accelerator == "gpu":
-            # Its nodes have some, this machine may have none: it trains the finalists on what it has.
+            # The cluster's nodes have GPUs, but this machine, which trains the finalists, may have none.
             options = replace(options, accelerator="auto")
         check_accelerator(options)
         study = join(definition, place, check_sweep(definition, options))
@@ -53,6 +57,7 @@ def sweep(parsed: argparse.Namespace) -> None:
             status = Status.KILLED
             raise
         finally:
+            # After a whole search it stays open, for ``conclude`` to add the results.
             if status != Status.FINISHED:
                 parent.close(status, {})
     conclude(parsed, definition, place, study, options, parent)
@@ -70,6 +75,7 @@ def _launch(
     from kdlab.sweep.study import good
     from kdlab.workers.crew import Crew, arguments
 
+    # A time limit without --trials stands in place of the file's number of trials.
     target = None if parsed.timeout and parsed.trials is None else parsed.trials or definition.trials
     until = None if parsed.timeout is None else time.time() + parsed.timeout
     if target is not None and good(study) >= target:
@@ -104,14 +110,26 @@ def conclude(
     options: "Options",
     parent: "SweepRun",
 ) -> None:
-    """Write the best configuration, test it on all seeds, and write the sweep's page."""
+    """Write the best configuration, test it on all seeds, and write the sweep's page.
+
+    Args:
+        parsed: the options of the command line.
+        definition: the sweep.
+        place: where the study and its results are.
+        study: the study, whose trials are done.
+        options: the options of an execution.
+        parent: the sweep's own run in MLflow, which is closed here.
+
+    Raises:
+        ConfigurationError: If no trial was completed.
+    """
     from kdlab.records.executions import Status, settle_killed
     from kdlab.sweep.best import finalists, test_finalists, write_best
     from kdlab.sweep.keeping import free_lesser, keep_count
     from kdlab.sweep.page import summary, write_page
     from kdlab.sweep.ranking import front
 
-    settle_killed(place.mlruns)  # workers may have died, and others gone on
+    settle_killed(place.mlruns)  # some workers may have died while others went on
     best = finalists(study, parsed.finalists or (3 if len(definition.objectives) > 1 else 1))
     if not best:
         parent.close(Status.FINISHED, {})
@@ -121,17 +139,18 @@ def conclude(
     metrics |= {"trials": float(len(study.get_trials(deepcopy=False))), "front": float(len(front(study)))}
     page = write_page(definition, study, place)
     parent.close(Status.FINISHED, metrics, summary(definition, study), [page, path], best[:1])
-    # Once more: the last trials were kept until MLflow had them, and a kill may have left half of one.
+    # Once more, because the last trials were kept until MLflow had them, and a kill may have left half of one.
     free_lesser(study, place, keep_count(parsed.keep))
     print(f"sweep report: {shortened(page)}\nbest configuration: {shortened(path)}", flush=True)
     if not parsed.untested:
+        # Trials train only the stages that the sweep names; the test is of the whole experiment.
         everything = replace(options, only=())
         for outcome in test_finalists(definition, study, place, everything, best):
             show_report(outcome.report, outcome.link)
 
 
 def worker(parsed: argparse.Namespace) -> None:
-    """Take trials of a study, one after the other; ``kdlab sweep`` starts this, a cluster may as well."""
+    """Take trials of a study, one after the other. ``kdlab sweep`` starts workers, and a cluster may start some too."""
     from kdlab.records.executions import settle_killed
     from kdlab.sweep.check import check_sweep
     from kdlab.sweep.keeping import keep_count
@@ -143,12 +162,13 @@ def worker(parsed: argparse.Namespace) -> None:
     if parsed.launched:
         die_with_parent()
     definition, place, options = opened(parsed)
-    if not parsed.launched:  # the launcher has done this for its own
+    if not parsed.launched:  # ``kdlab sweep`` has done this for the workers that it starts
         settle_killed(place.mlruns)
         join(definition, place, check_sweep(definition, options))
     until = parsed.until
     if until is None and parsed.timeout is not None:
         until = time.time() + parsed.timeout
+    # The launcher has read the file's number already: for its workers, no --trials means no limit.
     trials = parsed.trials if parsed.launched or parsed.timeout else parsed.trials or definition.trials
     try:
         work(
@@ -158,11 +178,11 @@ def worker(parsed: argparse.Namespace) -> None:
             Target(trials, until, keep_count(parsed.keep)),
         )
     finally:
-        close_abandoned(place.mlruns)  # its launcher may have been killed
+        close_abandoned(place.mlruns)  # the launcher that should close the sweep's run may have been killed
 
 
 def report(parsed: argparse.Namespace) -> None:
-    """Write the page of a study again, as it is now."""
+    """Write the page of a study again, with the trials that it has now."""
     from kdlab.records.executions import settle_killed
     from kdlab.sweep.page import write_page
     from kdlab.sweep.study import load
@@ -175,7 +195,11 @@ def report(parsed: argparse.Namespace) -> None:
 
 
 def opened(parsed: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
-    """The sweep that a command names, where its study is, and the choices for its trials."""
+    """Return the sweep that a command names, the place of its study, and the options of its trials.
+
+    Raises:
+        ConfigurationError: If the sweep, an override or the storage is wrong.
+    """
     from kdlab.sweep.definition import read_sweep
     from kdlab.sweep.study_place import place_of
     from kdlab.sweep.trial import options_for
@@ -186,7 +210,7 @@ def opened(parsed: argparse.Namespace) -> "tuple[Sweep, StudyPlace, Options]":
 
 
 def clean(parsed: argparse.Namespace) -> None:
-    """Show what nothing finished refers to and what was deleted in MLflow, and free it if asked."""
+    """Print what no finished execution refers to and what was deleted in MLflow, and delete it if asked."""
     from kdlab.records.cleaning import Leftover, leftovers
     from kdlab.records.executions import settle_killed
     from kdlab.sweep.deleted_runs import DeletedRun, deleted_runs, purge
@@ -206,7 +230,11 @@ def clean(parsed: argparse.Namespace) -> None:
 
 
 def dashboard(parsed: argparse.Namespace) -> None:
-    """Serve Optuna's own pages on a study's storage."""
+    """Serve optuna-dashboard's pages on a study's storage.
+
+    Raises:
+        ConfigurationError: If the package is missing, or the server ends with an error.
+    """
     import importlib.util
     import subprocess
 
@@ -217,13 +245,14 @@ def dashboard(parsed: argparse.Namespace) -> None:
 
     place = place_of(parsed.study or parsed.file.name.split(".")[0], parsed.storage, parsed.mlruns)
     open_storage(place)
-    # The storage's address may hold a password, so it goes by the environment.
+    # The storage's address may hold a password, so it is passed in the environment.
     code = (
         "import os, sys; from optuna_dashboard._cli import main; "
         "sys.argv.insert(1, os.environ['KDLAB_STORAGE']); main()"
     )
     command = [sys.executable, "-c", code, "--port", str(parsed.port)]
     served = subprocess.run(command, check=False, env={**os.environ, "KDLAB_STORAGE": place.url})
+    # Ctrl-C and SIGTERM are the usual ways to end it, and no errors.
     if served.returncode not in (0, 130, -2, -15):
         raise ConfigurationError(
             f"the dashboard ended with exit code {served.returncode}; is port {parsed.port} taken?"
@@ -231,7 +260,11 @@ def dashboard(parsed: argparse.Namespace) -> None:
 
 
 def seconds(text: str) -> float:
-    """``90``, ``90s``, ``30m`` or ``2h`` in seconds."""
+    """Return a time such as ``90``, ``90s``, ``30m``, ``2h`` or ``1d`` in seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is no such time, or not more than 0.
+    """
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
     try:

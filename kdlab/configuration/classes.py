@@ -1,4 +1,4 @@
-"""From a class path to the class: short names by the index of sources, outside classes by import."""
+"""Find the class that a class path names: short names in an index of kdlab's sources, other paths by importing them."""
 
 import importlib
 import inspect
@@ -11,15 +11,15 @@ from kdlab.configuration.document import Place
 from kdlab.configuration.sources import folder_classes, kind_of_path, locate, package_classes
 from kdlab.errors import first_line, listing, nearest, suggestion
 
-#: What may come of importing a user's module.
+#: Exceptions that importing a user's module may raise.
 IMPORT_ERRORS = (ImportError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, NameError, OSError)
 
 
 def full_path(name: Any, place: Place) -> str:  # noqa: ANN401  what the file says
-    """The full class path of a short name; a dotted path is returned as it is.
+    """Return the full class path of a short name; a dotted path is returned as it is.
 
     Raises:
-        ConfigurationError: If the name is no text, or the package has no class of this name.
+        ConfigurationError: If the name is empty or no text, or kdlab has no class of this name.
     """
     if not isinstance(name, str) or not name:
         raise place.error(f"class_path must be the name of a class, got {name!r}")
@@ -31,6 +31,7 @@ def full_path(name: Any, place: Place) -> str:  # noqa: ANN401  what the file sa
     outside = [path for path, other in folder_classes(place.document.path.parent).items() if other == name]
     if outside:
         raise place.error(f"{name!r} is not kdlab's own; write its full path {outside[0]!r}")
+    # The nearest name tells which kind was meant: a list of all classes would be too long for one line.
     near = nearest(name, paths)
     kind = kind_of_path(paths[near[0]]) if near else None
     members = [other for other, path in paths.items() if kind_of_path(path) == kind]
@@ -42,10 +43,11 @@ def full_path(name: Any, place: Place) -> str:  # noqa: ANN401  what the file sa
 
 
 def find(class_path: str, place: Place) -> Callable[..., Any]:
-    """Import the class or function at a full path.
+    """Import the class or function at a full path and return it.
 
     Raises:
-        ConfigurationError: If its module is missing or cannot be imported, or has nothing callable of that name.
+        ConfigurationError: If the text is no class path, if its module is missing or cannot be imported, or if the
+            module has nothing callable of that name.
     """
     module_name, _, name = class_path.rpartition(".")
     if not module_name or not all(part.isidentifier() for part in class_path.split(".")):
@@ -75,7 +77,7 @@ def find(class_path: str, place: Place) -> Callable[..., Any]:
 
 
 def public_path(target: Callable[..., Any]) -> str:
-    """The shortest path by which a class or function can be imported, so that it has one name however it is written."""
+    """Return the shortest path by which a class or function can be imported, so that it has a single name."""
     module, name = target.__module__, target.__qualname__
     parts = module.split(".")
     for count in range(1, len(parts)):
@@ -86,8 +88,8 @@ def public_path(target: Callable[..., Any]) -> str:
 
 
 def add_to_path(folder: Path) -> None:
-    """Let modules of the experiment's folder and of the working directory be imported, behind installed ones."""
-    # Behind, so that a file called like an installed package cannot break what kdlab itself imports.
+    """Make modules of the experiment's folder and of the working directory importable, behind installed ones."""
+    # Behind them, so that a file with the name of an installed package cannot break what kdlab itself imports.
     for entry in (str(folder.resolve()), str(Path.cwd())):
         if entry not in sys.path:
             sys.path.append(entry)
@@ -96,6 +98,7 @@ def add_to_path(folder: Path) -> None:
 def _missing(class_path: str, missing: str, folder: Path) -> str:
     module_name, _, name = class_path.rpartition(".")
     if module_name != missing and not module_name.startswith(f"{missing}."):
+        # The user's module exists; what is missing is a package that it imports.
         return f"importing {module_name!r} needs the package {missing!r}, which is not installed"
     folders = dict.fromkeys([folder, Path.cwd()])
     if module_name.split(".")[0] == "kdlab":
@@ -105,6 +108,7 @@ def _missing(class_path: str, missing: str, folder: Path) -> str:
         near = nearest(class_path, folder_classes(folder))
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     top = missing.split(".")[0]
+    # Another package of this name may hide the one that was meant, so the message says which one was found.
     file = locate(top)
     location = f" {top!r} is {file};" if file is not None and top != missing else ""
     return (

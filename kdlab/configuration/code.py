@@ -1,4 +1,4 @@
-"""Digests of code: a user's own by its syntax trees, a library by its version."""
+"""Digests of code: the user's own code counts by its syntax tree, a library by its version."""
 
 import ast
 import hashlib
@@ -18,31 +18,30 @@ from kdlab.configuration.sources import PACKAGE, locate, roots
 _INSTALLED = tuple(
     {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
-#: Folders that hold what somebody installed, wherever they lie.
+#: Names of folders that hold installed packages, in whatever environment.
 _PACKAGES = {"site-packages", "dist-packages"}
 
 
 def digest(value: str | bytes) -> str:
-    """SHA-256 of a text, in hex."""
+    """Return the SHA-256 of a text or of bytes, in hex."""
     return hashlib.sha256(value.encode() if isinstance(value, str) else value).hexdigest()
 
 
 def hash_of(value: Mapping[str, Any]) -> str:
-    """Twenty hex digits that are the same for the same JSON; the order of keys does not count, 1 and 1.0 differ."""
+    """Return twenty hex digits that are the same for equal JSON; the order of keys does not count, 1 and 1.0 differ."""
     return digest(json.dumps(value, sort_keys=True))[:20]
 
 
 def code_of(modules: Iterable[str], folders: Sequence[Path]) -> dict[str, str]:
-    """What stands behind classes, by name: a digest of each own module, a version of each library.
+    """Return the code that these modules depend on, by name: a digest of each own module, a version of each library.
 
-    A module is the user's own where it lies below one of the folders and in no environment there. It counts with every
-    own module that it imports, at any depth, by the syntax tree without comments, docstrings and layout. A library
-    counts by the public version of its distribution; its code is not looked at. Python's own modules and kdlab's do not
-    count.
+    A module is the user's own if it lies below one of the folders and not in an environment there. It counts together
+    with every own module that it imports, at any depth; comments, docstrings and layout do not count. A library counts
+    by the public version of its distribution, and its code is not read. Python's own modules and kdlab's do not count.
 
     Args:
-        modules: full names of the modules in which the classes stand.
-        folders: the experiment's and the working directory.
+        modules: full names of the modules that define the classes of a configuration.
+        folders: the experiment's folder and the working directory.
     """
     digests: dict[str, str] = {}
     waiting = list(modules)
@@ -66,7 +65,7 @@ def code_of(modules: Iterable[str], folders: Sequence[Path]) -> dict[str, str]:
 
 
 def own_file(module: str, folders: Sequence[Path]) -> Path | None:
-    """The file of a module that is the user's own; None for all others."""
+    """Return the file of a module that is the user's own; None for any other module."""
     if module.split(".")[0] in sys.stdlib_module_names:
         return None
     file = locate(module)
@@ -78,6 +77,7 @@ def _is_own(file: Path, folders: Sequence[Path]) -> bool:
         return False
     for folder in (folder.resolve() for folder in folders):
         if file.is_relative_to(folder):
+            # A virtual environment may lie inside the project, and its packages are not the user's own.
             above = file.relative_to(folder).parents[:-1]
             installed = any(_PACKAGES & set(part.parts) or (folder / part / "pyvenv.cfg").exists() for part in above)
             if not installed:
@@ -86,11 +86,11 @@ def _is_own(file: Path, folders: Sequence[Path]) -> bool:
 
 
 def _library(module: str, folders: Sequence[Path]) -> str | None:
-    """The top package of a module that is neither own, nor Python's, nor kdlab's."""
+    """Return the top-level package of a module that is neither the user's, nor Python's, nor kdlab's; else None."""
     package = module.split(".")[0]
     if not package or package in sys.stdlib_module_names or package in ("kdlab", "__main__"):
         return None
-    # ``own.Class`` of ``from own import Class`` is no module, and its package is the user's.
+    # ``from own import Class`` gives the name ``own.Class``: it is no module, but its package is the user's.
     places = [place / "__init__.py" if place.is_dir() else place for place in roots(package)]
     return None if any(_is_own(place.resolve(), folders) for place in places) else package
 
@@ -103,12 +103,12 @@ class _Source:
     imports: tuple[str, ...]
 
 
-#: What was read of modules that are loaded, each with the loading that it belongs to.
+#: The source of each loaded module, with the spec of that import: a module that is reloaded gets a new spec.
 _LOADED: dict[str, tuple[ModuleSpec, _Source]] = {}
 
 
 def _source(name: str, file: Path) -> _Source:
-    """The module as this process has it: a file that changed since it was first looked at is not what would run."""
+    """Return the module as it was first read in this process, because later changes of its file do not run."""
     spec = getattr(sys.modules.get(name), "__spec__", None)
     loaded_from, source = _LOADED.get(name, (None, None))
     if spec is None or source is None or loaded_from is not spec:
@@ -127,7 +127,7 @@ def _parsed(content: bytes, module: str, name: str) -> _Source:
     imports = tuple(_imports(tree, module, name == "__init__.py"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            # Any text that stands alone does nothing, the docstring being one.
+            # A text that is a statement of its own does nothing, as a docstring does.
             node.body = [item for item in node.body if not _is_text(item)] or [ast.Pass()]
     return _Source(digest(ast.dump(tree)), imports)
 
@@ -137,7 +137,7 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
-    """Names that may be modules, of every import in the file; a name's packages count too, for their ``__init__``."""
+    """Yield every name in the file's imports that may be a module, and the packages above it for their ``__init__``."""
     package = module.split(".") if is_package else module.split(".")[:-1]
     yield from _packages(".".join(package))
     for node in ast.walk(tree):
@@ -148,6 +148,7 @@ def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
             above = package[: len(package) - node.level + 1] if node.level else []
             source = ".".join([*above, *([node.module] if node.module else [])])
             yield from _packages(source)
+            # What is imported from a package may be a module of it.
             yield from (f"{source}.{alias.name}" for alias in node.names)
 
 

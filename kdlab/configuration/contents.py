@@ -1,4 +1,4 @@
-"""Digests of what files and folders hold."""
+"""Digests of the content of files and folders."""
 
 import contextlib
 import hashlib
@@ -9,18 +9,18 @@ from pathlib import Path
 
 from kdlab.records.files import replacing
 
-#: Bytes below which a file is read each time: its size and time may have been kept by who replaced it.
+#: A file of fewer bytes is read each time: whoever replaced it may have kept its size and time.
 SMALL = 64 * 2**20
-#: What others put into folders by themselves.
+#: Files and folders that other programs create by themselves.
 _CLUTTER = {"__pycache__", ".ipynb_checkpoints", ".DS_Store", "Thumbs.db"}
 
 
 class Contents:
-    """Digests of files, each computed once; what changes meanwhile is seen by the next ``Contents``.
+    """Digests of files and folders. Each is computed once; a later change is seen by the next ``Contents``.
 
     Args:
-        memory: a JSON file that remembers digests of large files by path, size and times, for speed alone; None
-            remembers nothing. It may be deleted, and one that cannot be written is done without.
+        memory: a JSON file that remembers the digests of large files by path, size and times, only to save time; None
+            remembers nothing. It may be deleted, and if it cannot be written, the files are read each time.
     """
 
     def __init__(self, memory: Path | None = None) -> None:
@@ -28,11 +28,15 @@ class Contents:
         self._digests: dict[Path, str] = {}
 
     def afresh(self) -> "Contents":
-        """One that has looked at nothing yet."""
+        """Return a new ``Contents`` with the same memory that has read nothing yet."""
         return Contents(self.memory)
 
     def of(self, path: Path) -> str:
-        """SHA-256 of a file, or of the names and contents of all files in a folder, in hex."""
+        """Return the SHA-256 of a file, or of the names and contents of all files in a folder, in hex.
+
+        Raises:
+            OSError: If the file does not exist or cannot be read.
+        """
         path = path.resolve()
         if path not in self._digests:
             self._digests[path] = self._of_folder(path) if path.is_dir() else self._of_file(path)
@@ -49,11 +53,13 @@ class Contents:
         status = file.stat()
         if status.st_size < SMALL or self.memory is None:
             return _read(file)
+        # The change time (ctime) is compared too, because a program can set the modification time.
         key, age = str(file), [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         remembered = _remembered(self.memory).get(key)
         if isinstance(remembered, list) and remembered[:-1] == age:
             return str(remembered[-1])
         digest = _read(file)
+        # The memory is read again, because another process may have added digests in the meantime.
         with contextlib.suppress(OSError), replacing(self.memory) as scratch:
             scratch.write_text(json.dumps({**_remembered(self.memory), key: [*age, digest]}), encoding="utf-8")
         return digest
@@ -73,9 +79,10 @@ def _remembered(memory: Path) -> dict[str, object]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Every folder and plain file below, in one order on every machine; links are followed, each folder once."""
+    """Yield every folder and regular file below this folder, in the same order on every machine; links are followed."""
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
+        # Links may form a circle, so each folder is entered once.
         real = os.path.realpath(place)
         folders[:] = [] if real in seen else sorted(set(folders) - _CLUTTER)
         seen.add(real)

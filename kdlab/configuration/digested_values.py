@@ -1,4 +1,4 @@
-"""What of a checked configuration decides a result: its values in JSON, with digests of the files that they name."""
+"""Configured values as JSON, with digests of the files that they name, as fingerprints need them."""
 
 import inspect
 import os
@@ -14,25 +14,25 @@ from kdlab.configuration.contents import Contents
 from kdlab.configuration.signatures import signature_of
 from kdlab.data.paths import expanded
 
-#: A text longer than this is no path.
+#: A text with more characters than this is not taken for a path.
 _LONGEST = 1024
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 @dataclass(frozen=True)
 class ValueDigests:
-    """Turns nodes into JSON, in which every text that names a file or folder stands with the digest of what it holds.
+    """Turns configured values into JSON, where a text that names a file or folder has a digest of its content with it.
 
-    A path is understood as kdlab's classes understand it: ``~`` and ``${VARIABLE}`` are expanded, and a relative one is
-    looked for in the working directory, in the experiment's folder, and beside an own class that is given it; wherever
-    it is found it counts. A path below the experiment's folder or the working directory stands relative to the former,
-    so that both may move together.
+    A path is understood as kdlab's classes understand it: ``~`` and ``${VARIABLE}`` are expanded, and a relative path
+    is looked for in the working directory, in the experiment's folder, and beside the module of the user's class that
+    is given it. It counts wherever it is found. An absolute path below one of the two folders is written relative to
+    the experiment's folder, so that both folders may move together.
 
     Args:
         here: the working directory.
-        folder: the experiment's.
+        folder: the experiment's folder.
         contents: digests of files.
-        through: whether the content of a folder counts; where callbacks write to it, it must not.
+        through: whether the contents of folders count. They must not where callbacks write into the folders.
     """
 
     here: Path
@@ -42,14 +42,18 @@ class ValueDigests:
 
     @property
     def folders(self) -> tuple[Path, Path]:
-        """Where a user's modules and files lie."""
+        """The working directory and the experiment's folder, in which a user's modules and files are."""
         return self.here, self.folder
 
     def of(self, value: Value, near: Path | None = None) -> Any:  # noqa: ANN401  any JSON
-        """The value in JSON; ``near`` is the folder of the own class that is given it.
+        """Return the value as JSON.
 
-        The order of a call's arguments is that of its signature and does not count. That of further keywords and of
-        the entries of a mapping does: terms of a loss are built and summed in it.
+        The order of a call's arguments does not count, because their signature fixes it. The order of further keywords,
+        and of the entries of a mapping, counts: the terms of a loss are built and summed in that order.
+
+        Args:
+            value: any configured value.
+            near: the folder of the user's class that is given the value; None for a class from elsewhere.
         """
         if isinstance(value, Call):
             return {"class": value.class_path, **self.arguments(value)}
@@ -65,7 +69,7 @@ class ValueDigests:
         return self._of_text(value, near) if isinstance(value, str) else value
 
     def arguments(self, call: Call, left_out: Sequence[str] = ()) -> dict[str, Any]:
-        """The arguments of a call, some of them left out."""
+        """Return the arguments of a call as JSON, except those named in ``left_out``."""
         file = own_file(module_of(call), self.folders)
         near = None if file is None else file.parent
         values = {
@@ -74,11 +78,12 @@ class ValueDigests:
             if name not in left_out and as_json(value) is not Opaque.VALUE
         }
         parameters = signature_of(call.target).parameters
+        # Further keywords are a list, because fingerprints ignore the order of a mapping.
         further = [[name, value] for name, value in values.items() if name not in parameters]
         return {"arguments": {name: v for name, v in values.items() if name in parameters}, "further": further}
 
     def paths(self, text: str, near: Path | None = None) -> list[Path]:
-        """Where this text leads to a file or folder."""
+        """Return the files and folders to which this text leads, from ``near`` too; none if it is no path."""
         if not text or len(text) > _LONGEST or "\0" in text or "\n" in text:
             return []
         try:
@@ -92,12 +97,14 @@ class ValueDigests:
         paths = [path for path in self.paths(text, near) if self._counts(path)]
         if not paths:
             return text
+        # Nobody but the class knows in which of these places it will look, so all of them count.
         return {"path": self._shown(text), "content": sorted({self.contents.of(path) for path in paths})}
 
     def _counts(self, path: Path) -> bool:
-        """Whether what stands there decides anything: a folder that holds the project is no argument's own."""
+        """Whether the content of this path decides a result; that of a folder around the project does not."""
         if not path.is_dir():
             return path.is_file()
+        # Such a folder, for example ``.``, would change with every file of the project.
         holds = any(place.resolve().is_relative_to(path.resolve()) for place in self.folders)
         return self.through and not holds
 
@@ -109,7 +116,7 @@ class ValueDigests:
 
 
 def module_of(call: Call) -> str:
-    """The module in which a class stands; nothing where it does not say."""
+    """Return the name of the module that defines a call's class; an empty text if the class does not say."""
     return getattr(call.target, "__module__", None) or ""
 
 
@@ -122,6 +129,7 @@ def modules_of(value: Value) -> Iterator[str]:
     elif inspect.isclass(value) or inspect.isroutine(value):
         yield getattr(value, "__module__", None) or ""
     elif isinstance(value, str) and _DOTTED.fullmatch(value):
+        # A text such as ``own.network.Net`` may name a class that the constructor imports by itself.
         yield value.rpartition(".")[0]
     elif isinstance(value, Mapping):
         for item in value.values():

@@ -19,6 +19,7 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML, with numbers like ``1e-3`` as numbers and words like ``on``, ``no`` or ``2024-01-01`` as words."""
 
 
+# PyYAML follows YAML 1.1, in which ``1e-3`` is a text, ``on`` and ``no`` are booleans and ``2024-01-01`` is a date.
 _Loader.yaml_implicit_resolvers = {
     first: [pair for pair in pairs if pair[0].rsplit(":", 1)[1] not in ("bool", "float", "timestamp")]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -35,7 +36,13 @@ _Loader.add_implicit_resolver(
 
 @dataclass
 class Document:
-    """The content of an experiment file, and where each of its keys stands."""
+    """The content of an experiment file, and where each of its keys stands.
+
+    Args:
+        path: the file.
+        content: what the file says, as plain Python values.
+        places: the place of each key as errors name it, ``FILE:LINE``.
+    """
 
     path: Path
     content: dict[str, Any]
@@ -46,11 +53,17 @@ class Document:
 
     @property
     def top(self) -> "Place":
-        """The place that holds all others."""
+        """The place of the whole file, which holds all others."""
         return Place(self, ())
 
     def replaced(self, keys: Keys, value: Any, origin: str | None) -> "Document":  # noqa: ANN401  any YAML
-        """A copy with this value at these keys; an ``origin`` says where it comes from, if not from the file."""
+        """Return a copy with this value at these keys.
+
+        Args:
+            keys: where the value goes; levels that do not exist yet are made.
+            value: any YAML.
+            origin: where the value comes from, for errors; None if errors should still name the lines of the file.
+        """
         content = copy.deepcopy(self.content)
         node: Any = content
         for key in keys[:-1]:
@@ -58,6 +71,7 @@ class Document:
         node[int(keys[-1]) if isinstance(node, list) else keys[-1]] = copy.deepcopy(value)
         if origin is None:
             return Document(self.path, content, self.places)
+        # The lines of what was here before would be wrong for the new value.
         places = {other: place for other, place in self.places.items() if other[: len(keys)] != keys}
         return Document(self.path, content, {**places, keys: origin})
 
@@ -74,7 +88,7 @@ class Place:
 
     @property
     def value(self) -> Any:  # noqa: ANN401  any YAML
-        """What stands here; None where there is nothing."""
+        """The value at this place; None if there is none."""
         node: Any = self.document.content
         for key in self.keys:
             node = node[int(key)] if isinstance(node, list) else (node or {}).get(key)
@@ -86,7 +100,7 @@ class Place:
         return Place(self.document, self.keys[:-1])
 
     def error(self, message: str) -> ConfigurationError:
-        """An error in one line: file and line, the place's name, the message."""
+        """Return an error of one line: file and line, the name of the place, and the message."""
         above = (self.keys[:count] for count in range(len(self.keys), -1, -1))
         lines = self.document.places
         line = next((lines[keys] for keys in above if keys in lines), self.document.path)
@@ -94,16 +108,17 @@ class Place:
 
 
 def short(keys: Keys) -> str:
-    """The name that users say: without the levels that only the file's form needs."""
+    """Return the name that users write: the keys without the levels that only the file's form needs."""
     named = [key for key in keys if key not in LEVELS]
     return ".".join(named if named else keys)
 
 
 def load(path: Path) -> Document:
-    """Read a YAML file.
+    """Read a YAML file and note the line of each of its keys.
 
     Raises:
-        ConfigurationError: If there is no such file, it is no valid YAML, a key stands twice or is no text.
+        ConfigurationError: If the file does not exist, cannot be read, or is no valid YAML or no mapping, or if a key
+            occurs twice or is neither a text nor a whole number.
     """
     name = shown(path)
     text = _text(path, name)
@@ -133,7 +148,15 @@ def load(path: Path) -> Document:
 
 
 def parse_value(text: str, origin: str) -> Any:  # noqa: ANN401  any YAML
-    """The value of one ``key=value`` override, read as YAML."""
+    """Return the value of one ``key=value`` override, read as YAML.
+
+    Args:
+        text: the part behind the ``=``.
+        origin: how an error names the override.
+
+    Raises:
+        ConfigurationError: If the text is no valid YAML.
+    """
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  a subclass of the safe loader
     except yaml.YAMLError as error:
@@ -141,7 +164,7 @@ def parse_value(text: str, origin: str) -> Any:  # noqa: ANN401  any YAML
 
 
 def shown(path: Path) -> str:
-    """The path as short as it can be said from the working directory."""
+    """Return the path relative to the working directory if it lies below it, else as it is."""
     absolute, here = path.absolute(), Path.cwd()
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else path)
 
@@ -161,7 +184,7 @@ def _text(path: Path, name: str) -> str:
 
 
 def _walk(node: yaml.Node, keys: Keys, places: dict[Keys, str], name: str, above: list[yaml.Node]) -> None:
-    """Note the line of every key below this node; refuse keys that stand twice and nodes that contain themselves."""
+    """Note the line of every key below this node; refuse keys that occur twice and nodes that contain themselves."""
     if any(node is other for other in above):
         raise ConfigurationError(f"{name}:{node.start_mark.line + 1}: {short(keys)}: this anchor contains itself")
     above = [*above, node]
@@ -175,6 +198,7 @@ def _walk(node: yaml.Node, keys: Keys, places: dict[Keys, str], name: str, above
     for key, value in node.value:
         line = key.start_mark.line + 1
         if key.tag == "tag:yaml.org,2002:merge":
+            # A key may replace one that a merge brings, which is not the mistake of writing a key twice.
             for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                 _walk(merged, keys, places, name, above)
             continue

@@ -1,4 +1,4 @@
-"""An experiment: read from YAML, checked whole against the constructors' types, built piece by piece, fingerprinted."""
+"""An experiment: read from YAML, checked as a whole against the constructors' types, and built piece by piece."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -27,22 +27,34 @@ __all__ = ["ConfigurationError", "Experiment", "StageConfig", "read", "read_outl
 
 
 def read_outline(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> Outline:
-    """Check what the file's form alone says, and that every override starts with something there is; imports no torch.
+    """Return what the form of a file says, checked without importing torch.
+
+    The overrides are not applied: only the first word of each is checked.
+
+    Args:
+        path: the experiment's file.
+        overrides: ``name=value``, such as ``student.alpha=0.3``.
+        quick: whether the overrides under the file's key ``quick`` are checked too.
 
     Raises:
-        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+        ConfigurationError: If the form or an override is wrong: one line with file, key and line, and what to do.
     """
     return _opened(path, overrides, quick)[1]
 
 
 def read(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> "Experiment":
-    """Read an experiment, apply ``name=value`` overrides (after those of its ``quick`` key if asked), check all of it.
+    """Read an experiment, apply overrides to it, and check all of it.
+
+    Args:
+        path: the experiment's file.
+        overrides: ``name=value``, applied in this order.
+        quick: whether the overrides under the file's key ``quick`` are applied first.
 
     Raises:
-        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+        ConfigurationError: If anything is wrong: one line with file, key and line, what was possible and what to do.
     """
     document, _, applied = _opened(path, overrides, quick)
-    # Only now torch and Lightning are needed: seconds, where all above takes a tenth.
+    # Importing torch and Lightning takes seconds, and the checks above a tenth of one, so their errors come at once.
     from kdlab.configuration.experiment_check import check_experiment
 
     return Experiment(_overridden(check_experiment(document), applied), tuple(overrides), quick)
@@ -56,7 +68,7 @@ def _overridden(checked: "CheckedExperiment", overrides: Sequence[overriding.Ove
 
 
 def _check_left_out(document: Document, names: Sequence[str]) -> None:
-    """Refuse to leave out a measure that nobody would have taken."""
+    """Refuse null for a measure that is not a standard one, because it could not be left out."""
     from kdlab.callbacks.standard import STANDARD
 
     for name in names:
@@ -78,19 +90,21 @@ def _opened(path: Path, overrides: Sequence[str], quick: bool) -> tuple[Document
 
 
 class Experiment:
-    """A checked experiment; ``read`` makes it. Nothing is built until asked for.
+    """A checked experiment, made by ``read``. Nothing is built until a method is asked for it.
+
+    A method that builds something raises a ConfigurationError if a constructor refuses its arguments.
 
     Attributes:
-        name: the file's ``name``, else its stem.
+        name: the file's ``name``; without one, the name of the file up to its first dot.
         path: the file.
-        seeds: seeds of all stages that are no teachers.
-        stages: stages by name, each behind its teachers.
-        resolved: the whole experiment as JSON, all defaults filled in, with full class paths; it can be run again.
+        seeds: the seeds of all stages; a teacher without ``vary: seed`` is trained with seed 0 alone.
+        stages: the stages by name, each after the stages that it needs.
+        resolved: the whole experiment as JSON, with all defaults and with full class paths; it can be run again.
         probe: how many samples of a split are explained.
-        every: explanations are scored at one validation in this many.
-        left_out: standard measures that are not wanted.
+        every: explanations are scored at one validation in this many; None: as often as training can afford.
+        left_out: names of the standard measures that are not wanted.
         maps: layers whose tensors are drawn, {path in the student: path in the teacher}.
-        overrides, quick: what it was read with, so that another process can read the same.
+        overrides, quick: what the experiment was read with, so that another process can read the same.
     """
 
     def __init__(self, checked: "CheckedExperiment", overrides: tuple[str, ...] = (), quick: bool = False) -> None:
@@ -107,10 +121,10 @@ class Experiment:
         self._names: Names = {}
 
     def overridden(self, overrides: Sequence[str]) -> "Experiment":
-        """The same experiment with further overrides; only the parts in which they land are checked again.
+        """Return the experiment with further overrides; only the parts that they change are checked again.
 
         Raises:
-            ConfigurationError: If an override names nothing here, or its value does not fit.
+            ConfigurationError: If an override names no place or several, or if its value does not fit.
         """
         parsed = [overriding.parse(text) for text in overrides]
         for override in parsed:
@@ -118,57 +132,58 @@ class Experiment:
         return Experiment(_overridden(self._checked, parsed), (*self.overrides, *overrides), self.quick)
 
     def with_names(self, names: Names) -> "Experiment":
-        """The same, the data's names and ``preparation`` (``NAMES``) handed to what asks for them when it is built.
+        """Return a copy that gives the data's names and sizes to the classes that ask for them when they are built.
 
-        A class asks by a parameter of that name for which the file has nothing, or null. What is handed is no part of
-        a fingerprint: it follows from the data.
+        A class asks by a parameter with a name of ``NAMES`` or ``SIZES`` for which the file has no value, or null.
+        These values are in no fingerprint, because they follow from the data.
         """
         named = copy.copy(self)
         named._names = names
         return named
 
     def seeds_of(self, stage: str) -> list[int]:
-        """The seeds a stage is trained with: all, or 0 alone for a teacher that does not ``vary: seed``."""
+        """Return the seeds that a stage is trained with: all, or 0 alone for a teacher without ``vary: seed``."""
+        # One trained teacher serves all seeds of its students, unless ``vary`` asks for one with each seed.
         teaches = any(stage in other.teachers for other in self.stages.values())
         return [0] if teaches and self.stages[stage].vary != "seed" else self.seeds
 
     def needs(self, stage: str, seed: int) -> dict[str, int]:
-        """The stages that teach this one at this seed, and the seed of each."""
+        """Return the stages that teach this one at this seed, each with its own seed."""
         return {teacher: seed if self.stages[teacher].vary == "seed" else 0 for teacher in self.stages[stage].teachers}
 
     def starts(self, stage: str, seed: int) -> tuple[str, int] | None:
-        """The stage whose finished model this one starts from at this seed, and the seed of it."""
+        """Return the stage whose finished model this one starts from at this seed, and its seed; None without one."""
         start = self.stages[stage].start
         return None if start is None else (start, seed if self.seeds_of(start) != [0] else 0)
 
     def parameters(self, stage: str) -> dict[str, str | float | int]:
-        """Flat parameters by the names users compare by: ``student.alpha``, ``student.distill.soft.temperature``."""
+        """Return flat parameters by the names that users compare, such as ``student.distill.soft.temperature``."""
         return flattened(stage, self.resolved)
 
     def value(self, name: str) -> Any:  # noqa: ANN401  any YAML
-        """What stands under the name of an override, such as ``student.temperature``; defaults are filled in.
+        """Return the value under the name of an override, such as ``student.temperature``; defaults are filled in.
 
         Raises:
-            ConfigurationError: If the name means nothing or several things here.
+            ConfigurationError: If the name means no place or several.
         """
         return self._checked.places[overriding.parse(f"{name}=null").keys(self._checked.places)]
 
     def build_data(self) -> "lightning.LightningDataModule":
-        """The data module."""
+        """Build the data module."""
         built: lightning.LightningDataModule = self._checked.data.build()
         return built
 
     def build_model(self, stage: str) -> "nn.Module":
-        """The network of a stage, its weights drawn from the global generator."""
+        """Build the network of a stage; its weights are drawn from torch's global generator."""
         return cast("nn.Module", self._module(stage).arguments["model"].handed(self._names).build())
 
     def build_combination(self, stage: str) -> "Callable[[Tensor], Tensor] | None":
-        """What makes one teacher of several for a stage; None where it does not say."""
+        """Build what makes one teacher of several for a stage; None if the file does not say."""
         node = self._checked.stages[stage].combine
         return None if node is None else node.handed(self._names).build()
 
     def build_module(self, stage: str, model: "nn.Module", teacher: object | None) -> "lightning.LightningModule":
-        """The LightningModule of a stage around a model and, where the stage has one, its teacher."""
+        """Build the LightningModule of a stage around a model and, if the stage has teachers, around its teacher."""
         arguments: dict[str, object] = {"model": model}
         if self.stages[stage].teachers:
             arguments["teacher"] = teacher
@@ -176,41 +191,42 @@ class Experiment:
         return module
 
     def build_metrics(self) -> "dict[str, Metric]":
-        """The metrics that ``evaluate`` names; empty where it names none."""
+        """Build the metrics that ``evaluate`` names, by name; the result is empty if it names none."""
         metrics = self._checked.evaluation.metrics
         return {name: node.handed(self._names).build() for name, node in metrics.items()}
 
     def metric_takes(self) -> dict[str, dict[str, str]]:
-        """The renames of each metric of ``evaluate``, as ``takes`` beside its class path says."""
+        """Return the renamed signals of each metric of ``evaluate``, which its key ``takes`` gives."""
         return self._checked.evaluation.takes
 
     def build_explainer_factory(self) -> "Callable[[nn.Module], Attribution] | None":
-        """From a model to the post-hoc explainer of ``evaluate``; None where it names none."""
+        """Return a function from a model to the post-hoc explainer of ``evaluate``; None if it names none."""
         node = self._checked.evaluation.explainer
         return None if node is None else node.handed(self._names).build()
 
     def by_gradients(self, stage: str) -> bool:
-        """Whether steps train the stage's module, which several devices can share; others say that they do not."""
+        """Return whether gradient steps train the stage's module; only such a training can use several devices."""
+        # Modules from outside kdlab do not say it, and Lightning trains them by steps.
         return bool(getattr(self._module(stage).target, "by_gradients", True))
 
     def trainer_arguments(self, stage: str) -> dict[str, Any]:
-        """Arguments of Lightning's Trainer: the experiment's, and the stage's own on top."""
+        """Return the arguments of Lightning's Trainer: the stage's own replace the experiment's."""
         return {name: built(value) for name, value in self._checked.trainer_of(stage).items()}
 
     def callbacks(self, stage: str) -> "list[lightning.Callback]":
-        """New callbacks of a stage."""
+        """Build new callbacks for a stage."""
         return [node.handed(self._names).build() for node in self._checked.stages[stage].callbacks]
 
     def fingerprints(self, memory: Path | None = None) -> Fingerprints:
-        """What decides the results of the stages, of the files and the code as they are now.
+        """Return the fingerprints of the stages, for the files and the code as they are now.
 
         Args:
-            memory: a file that remembers the digests of large files, for speed alone.
+            memory: a file that remembers the digests of large files, only to save time; None remembers nothing.
         """
         return Fingerprints(self._checked, Contents(memory))
 
     def evaluation_hash(self) -> str:
-        """Twenty hex digits that change when what is computed at test does; no stage enters, and no data."""
+        """Return twenty hex digits that change when what a test computes does; they depend on no stage and no data."""
         return self.fingerprints().evaluation()
 
     def _module(self, stage: str) -> Call:

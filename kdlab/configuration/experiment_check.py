@@ -1,4 +1,4 @@
-"""A whole experiment checked against the constructors' types, and an override checked where it lands."""
+"""Check a whole experiment, or what an override changes, against the constructors' types."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,10 +26,10 @@ class Evaluation:
     """How every stage is scored.
 
     Args:
-        explainer: the post-hoc method, a factory from the model.
-        metrics: those that the file adds, by name.
-        takes: their renames, where there are some.
-        left_out: names of standard measures that the file has as null.
+        explainer: the post-hoc method, a factory that takes the model; None without one.
+        metrics: the metrics that the file adds, by name.
+        takes: the renamed signals of those metrics that rename some.
+        left_out: names of the standard measures that the file sets to null.
         maps: layers whose tensors are drawn, {path in the student: path in the teacher}.
     """
 
@@ -40,7 +40,7 @@ class Evaluation:
     maps: dict[str, str]
 
     def plain(self) -> dict[str, Any]:
-        """Explainer, metrics and maps as JSON."""
+        """Return explainer, metrics and maps as JSON."""
         metrics: dict[str, Any] = {name: call.plain() for name, call in self.metrics.items()}
         for name, takes in self.takes.items():
             metrics[name]["takes"] = takes
@@ -53,7 +53,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class CheckedStage:
-    """The classes of a stage, and the arguments of the Trainer that stand in the stage itself."""
+    """The classes of a stage, and the Trainer's arguments that the stage itself gives."""
 
     module: Call
     callbacks: list[Call]
@@ -63,7 +63,7 @@ class CheckedStage:
 
 @dataclass(frozen=True)
 class CheckedExperiment:
-    """Every part of an experiment, checked; ``trainer`` are the arguments that stand at the top, for all stages."""
+    """Every part of an experiment, checked; ``trainer`` holds the arguments at the top of the file, for all stages."""
 
     document: Document
     outline: Outline
@@ -73,12 +73,12 @@ class CheckedExperiment:
     stages: dict[str, CheckedStage]
 
     def trainer_of(self, stage: str) -> dict[str, Value]:
-        """The Trainer's arguments of a stage: the experiment's, and on top its own."""
+        """Return the Trainer's arguments for a stage: its own replace the experiment's."""
         return {**self.trainer, **self.stages[stage].trainer}
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
-        """The experiment as JSON: defaults filled in, full class paths, each stage with all its trainer arguments."""
+        """The experiment as JSON, with defaults, full class paths, and all Trainer arguments in each stage."""
         return {
             "name": self.outline.name,
             "seeds": self.outline.seeds,
@@ -90,20 +90,21 @@ class CheckedExperiment:
 
     @cached_property
     def places(self) -> dict[Keys, Any]:
-        """What an override may set, and what stands there: all that is resolved, and the Trainer's other arguments."""
+        """What an override may set, and its value: all that is resolved, and further arguments of the Trainer."""
         trainers = [("trainer",), *(("stages", name, "trainer") for name in self.outline.stages)]
+        # An argument that the file leaves out has no place of its own, and an override may still set it.
         unset = {(*keys, name): None for keys in trainers for name in trainer_parameters()}
         return {**unset, **dict(places_of(self.resolved))}
 
     def overridden(self, override: Override) -> "CheckedExperiment":
-        """The experiment with this override; only the part in which it lands is checked again.
+        """Return the experiment with this override; only the part that it changes is checked again.
 
         Raises:
-            ConfigurationError: If its name means nothing or several things here, or the value does not fit.
+            ConfigurationError: If the override's name means no place or several, or if its value does not fit.
         """
         keys, value = override.target(self.places)
         part = keys[:2] if keys[0] == "stages" else keys[:1]
-        # Defaults are written into the part first: the override may set an argument of a class that is one of them.
+        # Defaults are written out first, because the override may set an argument of a class that is itself a default.
         document = self.document.replaced(part, self._written(part), None)
         document = document.replaced(keys, value, override.origin)
         changed = replace(self, document=document, outline=check_form(document))
@@ -116,11 +117,13 @@ class CheckedExperiment:
         if part[0] == "stages":
             stage = changed.outline.stages[part[1]]
             return replace(changed, stages={**self.stages, stage.name: check_stage(stage, document)})
+        # The name and the seeds have no constructor: check_form has checked them.
         return changed
 
     def _written(self, part: Keys) -> Any:  # noqa: ANN401  any JSON
-        """A part as a file would have it, all defaults filled in."""
+        """Return a part as a file would have it, with all defaults filled in."""
         if part[0] == "stages":
+            # Its own Trainer arguments alone: copies of the experiment's would hide a later override of those.
             return self._stage(part[1], self.stages[part[1]].trainer)
         return self.resolved[part[0]]
 
@@ -145,7 +148,7 @@ def check_experiment(document: Document) -> CheckedExperiment:
     """Check all of an experiment: first its form, then everything against the constructors' types.
 
     Raises:
-        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+        ConfigurationError: If anything is wrong: one line with file, key and line, what was possible and what to do.
     """
     outline = check_form(document)
     add_to_path(document.path.parent)
@@ -156,12 +159,21 @@ def check_experiment(document: Document) -> CheckedExperiment:
 
 
 def check_data(document: Document) -> Call:
-    """The data module."""
+    """Check the data module and return its call.
+
+    Raises:
+        ConfigurationError: If it is no LightningDataModule, or an argument does not fit.
+    """
     return check_class(document.content["data"], [lightning.LightningDataModule], document / "data")
 
 
 def check_stage(stage: StageConfig, document: Document) -> CheckedStage:
-    """The classes of a stage, and its own arguments of the Trainer."""
+    """Check the classes of a stage, and its own arguments of the Trainer.
+
+    Raises:
+        ConfigurationError: If a class is missing or of the wrong kind, an argument does not fit, or a teacher is
+            missing or is not taken.
+    """
     place = document / "stages" / stage.name
     module = _module(stage, place / "module")
     combine = stage.combine
@@ -177,7 +189,7 @@ def check_stage(stage: StageConfig, document: Document) -> CheckedStage:
 
 
 def _module(stage: StageConfig, place: Place) -> Call:
-    """A stage's LightningModule: its ``model`` is one of the arguments, its ``teacher`` is left to the runner."""
+    """Return a stage's LightningModule: ``model`` is among its arguments, ``teacher`` is left to the runner."""
     if "teacher" in (stage.module.get("init_args") or {}):
         raise (place / "init_args" / "teacher").error("the teacher is a stage; name it beside module, as teacher: NAME")
     call = check_class(stage.module, [lightning.LightningModule], place, leave_out=("teacher",))
@@ -193,13 +205,17 @@ def _module(stage: StageConfig, place: Place) -> Call:
 
 
 def trainer_parameters() -> dict[str, Any]:
-    """The parameters of Lightning's Trainer that an experiment may set, by name."""
+    """Return the parameters of Lightning's Trainer that an experiment may set, by name."""
     parameters = signature_of(lightning.Trainer).parameters
     return {name: parameter for name, parameter in parameters.items() if name not in ELSEWHERE}
 
 
 def check_trainer(place: Place) -> dict[str, Value]:
-    """The arguments for Lightning's Trainer that stand at this place, checked against its own types."""
+    """Return the arguments for Lightning's Trainer at this place, checked against its own types.
+
+    Raises:
+        ConfigurationError: If the Trainer has no such argument, or a value does not fit.
+    """
     trainer, parameters = place.value or {}, trainer_parameters()
     for key in trainer:
         if key not in parameters:
@@ -207,13 +223,18 @@ def check_trainer(place: Place) -> dict[str, Value]:
                 f"Lightning's Trainer has no argument {str(key)!r}{suggestion(str(key), parameters)}; "
                 f"it has {listing(parameters, 40)}",
             )
-    # Arguments that stand nowhere are left to the Trainer: which ones are given decides fingerprints.
+    # Only given arguments are checked: defaults filled in here would be part of every fingerprint.
     signature = Signature({name: parameters[name] for name in trainer}, False)
     return check_arguments(signature, trainer, "Trainer", place)
 
 
 def check_evaluation(document: Document) -> Evaluation:
-    """How every stage is scored, as the file says it."""
+    """Check how the file says that every stage is scored.
+
+    Raises:
+        ConfigurationError: If the explainer or a metric is of the wrong kind, or an argument, a rename or a map does
+            not fit.
+    """
     place = document / "evaluate"
     evaluate = place.value or {}
     explainer = None
@@ -243,7 +264,7 @@ def check_evaluation(document: Document) -> Evaluation:
 
 
 def _refuse_bare_captum(written: Written, place: Place) -> None:
-    """Classes of captum have another contract (modes, gradients, shapes), which the adapter keeps."""
+    """Refuse captum's own classes: the adapter makes them treat modes, gradients and shapes as explainers must."""
     path = written.get("class_path") if isinstance(written, Mapping) else written
     name = full_path(path, place / "class_path")
     target = find(name, place / "class_path")

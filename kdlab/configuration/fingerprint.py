@@ -1,4 +1,4 @@
-"""What decides the result of a stage, and of its test, as twenty hex digits; CONTRIBUTING.md has the whole table."""
+"""Fingerprints: twenty hex digits that change with whatever decides a result; CONTRIBUTING.md has the whole table."""
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,17 +16,17 @@ from kdlab.signals.vocabulary import Asked
 if TYPE_CHECKING:
     from kdlab.configuration.experiment_check import CheckedExperiment
 
-#: Goes into every fingerprint; a new number makes every stage train again.
+#: A part of every fingerprint: another number makes every stage train again.
 FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What computes the metric that a stage's epoch is chosen by.
+    """The metric that chooses the best epoch of a stage.
 
     Args:
-        metric: the file's own metric; None is a standard one.
-        takes: its renames.
+        metric: the metric as the file defines it; None for a standard one.
+        takes: its renamed signals.
         explains: whether it scores explanations.
         compares: whether it compares with a teacher.
     """
@@ -51,41 +51,52 @@ class Fingerprints:
         self._kept: dict[str, dict[str, Any]] = {}
 
     def afresh(self) -> "Fingerprints":
-        """The same of the files as they are now."""
+        """Return fingerprints of the same experiment that read every file again."""
         return Fingerprints(self._checked, self._values.contents.afresh())
 
     def look(self) -> None:
-        """Read all that is named now: what is built later from other files must not bear these fingerprints."""
+        """Read everything that the experiment names, so that later changes of files cannot enter these fingerprints."""
         self.data(content_known=True)
         for stage in self._checked.outline.stages:
             self._of_stage(stage)
 
     def read_by(self, stage: str, content_known: bool) -> str:
-        """Digest of what is read to build and test a stage, but for what callbacks name, for they may write to it."""
+        """Return a digest of what is read to build and to test a stage.
+
+        Files that its callbacks and its Trainer name do not count, because they may be written while the stage is
+        trained.
+
+        Args:
+            stage: its name.
+            content_known: whether a digest of the data's content is known; see ``data``.
+        """
         own = {name: part for name, part in self._of_stage(stage).items() if name not in ("callbacks", "trainer")}
         return hash_of({"data": self.data(content_known), "evaluation": self.evaluation(), **own})
 
     def stage(self, stage: str, **decided: Any) -> str:  # noqa: ANN401  JSON, as parts takes it
-        """Twenty hex digits that change exactly when the stage's result may; the arguments are those of ``parts``."""
+        """Return twenty hex digits that change exactly when the stage's result may.
+
+        The arguments are those of ``parts``.
+        """
         return hash_of(self.parts(stage, **decided))
 
     def parts(
         self, stage: str, *, seed: int, needs: Mapping[str, str], data: str | None, reference: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """All that decides the stage's result, as JSON.
+        """Return all that decides the stage's result, as JSON.
 
         Args:
-            stage: the stage; its name does not enter.
+            stage: its name, which does not itself count.
             seed: its seed.
-            needs: the fingerprint of each stage that teaches it, and of the one that it starts from.
-            data: the digest of what the data module holds; None where it is known by its settings alone.
-            reference: what the teachers are known by that a stage without one is compared with; they count where the
-                metric that ``monitor`` names compares with them.
+            needs: by stage, the fingerprints of the stages that teach it and of the one that it starts from.
+            data: the digest of what the data module holds; None if only its settings are known.
+            reference: what identifies the teachers that a stage without teachers is compared with. It counts only if
+                the metric that ``monitor`` names compares with them.
         """
         config = self._checked.outline.stages[stage]
         kept = [self._kept_of(teacher) for teacher in config.teachers]
         return {
-            # What a teacher's cache leaves out, its students do not see; the teacher itself is the same.
+            # Students see only what their teacher's cache keeps; the teacher itself is trained the same with any cache.
             **({"cache": kept} if any(kept) else {}),
             "format": FORMAT,
             "seed": seed,
@@ -97,14 +108,18 @@ class Fingerprints:
         }
 
     def _kept_of(self, teacher: str) -> dict[str, Any] | None:
-        """What a teacher's cache keeps of its logits; None where that is all."""
+        """Return how a teacher's cache reduces its logits; None if it keeps them whole."""
         cache = self._checked.outline.stages[teacher].cache or {}
         return cache if "top_k" in cache or cache.get("dtype") == "float16" else None
 
     def data(self, content_known: bool) -> dict[str, Any]:
-        """The data module's settings and code.
+        """Return the data module's class, settings and code as JSON.
 
-        Where one of kdlab's own is known by its content, the files that it read are not looked at, and may move.
+        If the content of one of kdlab's own data modules is known, the files that it reads do not count, and may be
+        moved.
+
+        Args:
+            content_known: whether a digest of what the data module holds is known.
         """
         call = self._checked.data
         read = [name for name, node in call.arguments.items() if self._is_path(node)]
@@ -112,15 +127,15 @@ class Fingerprints:
         return {"class": call.class_path, **self._values.arguments(call, left_out), "code": self._code([call])}
 
     def combination(self, stage: str) -> dict[str, Any] | None:
-        """What makes one teacher of several for a stage; None where it does not say."""
+        """Return what makes one teacher of several for a stage, as JSON; None if the file does not say."""
         node = self._checked.stages[stage].combine
         return None if node is None else {"combine": self._values.of(node), "code": self._code([node])}
 
     def evaluation(self) -> str:
-        """Twenty hex digits that change when what is computed at test does; no stage enters, and no data.
+        """Return twenty hex digits that change when what a test computes does; they depend on no stage and no data.
 
-        A test is kept in its stage's folder, whose name holds the data's content, that of the test split too. Nor does
-        ``every`` enter: the test is the same whatever validation saw on the way.
+        A test is kept in its stage's folder, whose name depends on the content of all splits. ``every`` does not count,
+        because a test is the same whatever was computed at validation.
         """
         evaluation = self._checked.evaluation
         nodes: list[Value] = [*evaluation.metrics.values()]
@@ -139,23 +154,25 @@ class Fingerprints:
         )
 
     def judge(self, stage: str) -> Judge:
-        """What computes the metric that chooses the stage's epoch."""
+        """Return the metric that chooses the stage's epoch, with what it asks for."""
         evaluation, name = self._checked.evaluation, self._checked.outline.stages[stage].monitor.removeprefix("val/")
         from kdlab.callbacks.measure import EXPLAINING
 
         standard = {name: signals for name, signals in _standard().items() if name not in evaluation.left_out}
+        # A metric that computes several values logs them as ``name/part``.
         named = name if name in evaluation.metrics or name in standard else name.rpartition("/")[0]
         metric, takes = evaluation.metrics.get(named), evaluation.takes.get(named, {})
-        # A name that nobody logs asks for nothing; whoever builds the stage refuses it.
+        # A name that no metric logs is refused when the stage is built; here it asks for nothing.
         signals = standard.get(named, frozenset()) if metric is None else _asked(metric, takes)
         compares = any(signal.startswith("teacher") for signal in signals)
         return Judge(metric, takes, bool(signals & EXPLAINING), compares)
 
     def _of_stage(self, stage: str) -> dict[str, Any]:
-        """What is the same for all seeds, looked at once."""
+        """Return the part of a stage's fingerprint that is the same for all seeds, computed once."""
         if stage not in self._kept:
             checked, config = self._checked, self._checked.outline.stages[stage]
             classes, trainer = checked.stages[stage], checked.trainer_of(stage)
+            # Callbacks and the Trainer may write into a folder that they are given, so what it holds does not count.
             shallow = ValueDigests(self._values.here, self._values.folder, self._values.contents, through=False)
             weights = config.weights
             self._kept[stage] = {
@@ -193,14 +210,14 @@ class Fingerprints:
 
 
 def _asked(metric: Call, takes: Mapping[str, str]) -> frozenset[str]:
-    """The signals that a metric asks for; only what is no class has to be built for that."""
+    """Return the signals that a metric asks for; the metric is built only if a function makes it."""
     made: Any = metric.target if inspect.isclass(metric.target) else metric.build()
     return Asked(made.update, takes).names()
 
 
 @lru_cache(maxsize=1)
 def _standard() -> dict[str, frozenset[str]]:
-    """The signals that each standard metric asks for."""
+    """Return the signals that each standard metric of a validation asks for, by the metric's name."""
     from kdlab.callbacks.standard import standard_measures
 
     measures = standard_measures(2, teacher=True, explains=True, explainer=True, mask=True)

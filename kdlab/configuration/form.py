@@ -1,4 +1,4 @@
-"""What can be checked of an experiment in a tenth of a second, from its file and the sources alone."""
+"""Check what a file and the sources alone can tell of an experiment, which takes a tenth of a second."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from kdlab.errors import nearest
 
 _HARDWARE = "hardware is no part of an experiment's result; give it with --devices and --accelerator (make: DEVICES=…)"
 _RUNNER = "kdlab's runner sets it; leave it out"
-#: Arguments that an experiment may not set, and what to do instead.
+#: Arguments of the Trainer that an experiment may not set, and what to do instead.
 ELSEWHERE = {
     **dict.fromkeys(("accelerator", "devices", "num_nodes", "strategy", "plugins"), _HARDWARE),
     "logger": "results go to mlruns and from there to MLflow; set MLFLOW_TRACKING_URI for another server",
@@ -36,10 +36,10 @@ ELSEWHERE = {
 
 
 def check_form(document: Document) -> Outline:
-    """Check keys, stages, who teaches whom, what stands in ``trainer``, and short class names.
+    """Check keys, stages, who teaches whom, what ``trainer`` holds, and short class names; return the outline.
 
     Raises:
-        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+        ConfigurationError: If any of it is wrong: one line with file, key and line, what was possible and what to do.
     """
     outlined = outline(document)
     content = document.content
@@ -61,7 +61,7 @@ def check_form(document: Document) -> Outline:
 
 
 def _check_placement(place: Place) -> None:
-    """Refuse hardware, logging and what the runner sets."""
+    """Refuse arguments of the Trainer that choose hardware or logging, or that kdlab's runner sets."""
     for key in place.value or {}:
         if key in ELSEWHERE:
             raise (place / key).error(f"{key!r} does not belong here: {ELSEWHERE[key]}")

@@ -1,4 +1,4 @@
-"""Which version of a library is installed."""
+"""The installed versions of libraries."""
 
 import hashlib
 from functools import lru_cache
@@ -10,11 +10,11 @@ from kdlab.configuration.sources import roots
 
 @lru_cache(maxsize=256)
 def version_of(package: str) -> str | None:
-    """The public version of the distribution that a top package comes from, as this process first distribution it.
+    """Return the public version of the distribution behind a top-level package, as first found in this process.
 
-    A package without a distribution of its own place, as one that stands on ``PYTHONPATH`` or is installed for editing,
-    has no version that would tell its states apart: a digest of its files stands for it. None is one that cannot be
-    imported. What comes behind ``+`` says how a version was built, such as for which GPU, and is left out.
+    A package on ``PYTHONPATH``, or one that is installed for editing, has no version that tells its states apart, so a
+    digest of its files stands for it. The result is None for a package that cannot be found. What comes behind ``+``
+    says how a version was built, such as for which GPU, and is left out.
     """
     places = [place.resolve() for place in roots(package)]
     versions = sorted(
@@ -33,18 +33,20 @@ def _distributions(package: str) -> list[metadata.Distribution]:
     try:
         return [metadata.distribution(package)]
     except metadata.PackageNotFoundError:
+        # This reads a file of every distribution, so it is left to packages with another name than their distribution.
         return [metadata.distribution(name) for name in dict.fromkeys(_by_package().get(package, ()))]
 
 
 @lru_cache(maxsize=1)
 def _by_package() -> dict[str, list[str]]:
-    """Distributions by what they can be imported as; it reads a file of each, so only who is named otherwise asks."""
+    """Return the names of distributions by the packages that they provide."""
     return {package: list(names) for package, names in metadata.packages_distributions().items()}
 
 
 def _brought(distribution: metadata.Distribution, places: list[Path]) -> bool:
-    """Whether the package lies where the distribution put its files."""
+    """Whether this distribution, and no other place with a package of the same name, provides the package."""
     home = Path(str(distribution.locate_file(""))).resolve()
+    # A compiled module has no file of Python whose place could be compared, so the distribution is believed.
     return not places or any(place.is_relative_to(home) for place in places)
 
 

@@ -13,27 +13,28 @@ from kdlab.errors import ConfigurationError, listing, suggestion
 TOP = ("name", "seeds", "data", "trainer", "evaluate", "stages", "quick")
 EVALUATE = ("explainer", "metrics", "probe", "every", "maps")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-#: Bytes that a name may have: it becomes part of file names, which end at 255, and of MLflow's keys, which end at 250.
+#: The most bytes of a name: it is part of file names, which have at most 255, and of MLflow's keys, at most 250.
 LONGEST = 100
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage as its file says it; its classes are checked, not built.
+    """One stage as the file describes it; none of it is built.
 
     Args:
-        name: what the file calls it.
+        name: its key in the file.
         module: class path and arguments of its LightningModule.
-        teacher: the stage, or the stages of an ensemble, that teach it.
+        teacher: the stage that teaches it, or the stages of an ensemble; None without a teacher.
         labelled: how many training samples keep their labels, drawn anew for each seed; None keeps all.
         monitor: the metric whose best epoch is kept.
-        weights: weights that exist already; with ``max_epochs: 0`` the stage is not trained.
-        vary: ``seed`` lets a teacher be trained once for each seed, too.
-        trainer: arguments of Lightning's Trainer, the experiment's and on top its own.
-        callbacks: class path and arguments of Lightning callbacks.
-        combine: class path and arguments of what makes one teacher of several; the mean of their logits if left out.
+        weights: a file with existing weights; with ``max_epochs: 0`` the stage is not trained.
+        vary: ``seed`` trains a teacher once for each seed; None trains it once for all.
+        trainer: arguments of Lightning's Trainer; the stage's own replace the experiment's.
+        callbacks: class path and arguments of each Lightning callback.
+        combine: class path and arguments of what makes one teacher of several; None takes the mean of their logits.
         start: the stage whose finished weights this one's model starts from.
-        cache: how much of this teacher's logits its students get: ``top_k`` of each sample, as ``float16``.
+        cache: which of this stage's logits its students get: with ``top_k`` only the largest of each sample, with
+            ``dtype: float16`` in half precision; None gives all.
     """
 
     name: str
@@ -51,7 +52,7 @@ class StageConfig:
 
     @property
     def teachers(self) -> tuple[str, ...]:
-        """The stages that teach it, none, one or several."""
+        """The stages that teach it: none, one or several."""
         return (self.teacher,) if isinstance(self.teacher, str) else tuple(self.teacher or ())
 
     @property
@@ -65,7 +66,15 @@ STAGE = tuple(field.name for field in fields(StageConfig) if field.name != "name
 
 @dataclass(frozen=True)
 class Outline:
-    """What the file's form alone says: name, seeds, and the stages in the order in which they need each other."""
+    """What the form of a file alone says.
+
+    Args:
+        name: the experiment's name.
+        seeds: the seeds that its stages are trained with.
+        stages: the stages by name, each after those that it needs.
+        probe: how many samples of a split are explained.
+        every: explanations are scored at one validation in this many; None: as often as training can afford.
+    """
 
     name: str
     seeds: list[int]
@@ -75,10 +84,10 @@ class Outline:
 
 
 def outline(document: Document) -> Outline:
-    """Check the form of an experiment.
+    """Check the form of an experiment and return what it says.
 
     Raises:
-        ConfigurationError: If a key is unknown, missing or of the wrong form, or stages teach each other in a circle.
+        ConfigurationError: If a key is unknown, missing or of the wrong form, or stages need each other in a circle.
     """
     content = document.content
     check_keys(document.top, content, TOP, "an experiment")
@@ -105,7 +114,16 @@ def outline(document: Document) -> Outline:
 
 
 def check_stage_names(outlined: Outline, names: Iterable[str], option: str) -> None:
-    """Refuse a stage name of the command line that the experiment does not have."""
+    """Refuse a stage name of the command line that the experiment does not have.
+
+    Args:
+        outlined: the experiment's form.
+        names: the names that were given.
+        option: how the command line calls them, for the error.
+
+    Raises:
+        ConfigurationError: If there is no stage of one of the names.
+    """
     for name in names:
         if name not in outlined.stages:
             raise ConfigurationError(
@@ -115,6 +133,7 @@ def check_stage_names(outlined: Outline, names: Iterable[str], option: str) -> N
 
 
 def _check_length(place: Place, name: str) -> None:
+    # File systems count bytes, and a letter such as ä has two.
     length = len(name.encode())
     if length > LONGEST:
         raise place.error(f"the name {name[:20]!r}… has {length} bytes, and files and MLflow take {LONGEST}")
@@ -122,6 +141,7 @@ def _check_length(place: Place, name: str) -> None:
 
 def _stage(document: Document, name: str, names: Collection[str]) -> StageConfig:
     place = document / "stages" / name
+    # An override begins with a stage or with a key of the experiment, so that no stage may be called like a key.
     if not isinstance(name, str) or not NAME.fullmatch(name) or name in (*TOP, "seed"):
         raise place.error(f"{name!r} cannot name a stage; take letters, digits, - and _, and none of {listing(TOP)}")
     _check_length(place, name)
@@ -164,7 +184,7 @@ def _teacher(place: Place, others: Sequence[str], names: Collection[str]) -> str
     for stage in teachers:
         if not isinstance(stage, str):
             raise place.error(f"expected a stage's name, got {stage!r}; the teacher is a stage of its own")
-        if stage not in names:  # a stage that teaches itself is a circle, which is said as such
+        if stage not in names:  # a stage that names itself is refused later, as a circle
             raise place.error(f"there is no stage {stage!r}{suggestion(stage, others)}; there is {listing(others)}")
     if len(set(teachers)) < len(teachers):
         raise place.error(f"a stage teaches twice in {teachers}; name each once")
@@ -217,7 +237,7 @@ def _weights(place: Place) -> Path | None:
 
 
 def _ordered(place: Place, stages: dict[str, StageConfig]) -> dict[str, StageConfig]:
-    """The stages in the file's order, each behind those that it needs."""
+    """Return the stages in the file's order, but each after those that it needs."""
     done: dict[str, StageConfig] = {}
 
     def visit(name: str, above: tuple[str, ...]) -> None:
@@ -237,7 +257,7 @@ def _ordered(place: Place, stages: dict[str, StageConfig]) -> dict[str, StageCon
 
 
 def _seeds(place: Place, seeds: Any) -> list[int]:  # noqa: ANN401  any YAML
-    """A list of seeds; a single number is how many, counted from 0."""
+    """Return the list of seeds; a single number says how many there are, counted from 0."""
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         seeds = list(range(count(place, seeds, 1)))
     if not isinstance(seeds, list) or not seeds:

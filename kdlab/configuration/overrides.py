@@ -1,4 +1,4 @@
-"""``student.alpha=0.3``: from a short dotted name to the one place in the file that it means."""
+"""Overrides such as ``student.alpha=0.3``: from a short dotted name to the one place in the file that it means."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,15 +9,21 @@ from kdlab.configuration.document import LEVELS, Document, Keys, parse_value, sh
 from kdlab.configuration.outline import TOP, Outline
 from kdlab.errors import ConfigurationError, listing, nearest
 
-#: What everybody turns, as it stands behind a stage's name.
+#: Settings that are changed most: an override that names one alone is told to put a stage's name before it.
 EVERYDAY = ("alpha", "beta", "temperature", "task_weight", "explain_weight")
-#: Where a stage's temperature is, if one term alone has such a loss.
+#: The path of a temperature below its stage; ``STAGE.temperature`` means it if only one term has a temperature.
 TEMPERATURE = ("module", "init_args", "distill", "*", "loss", "init_args", "temperature")
 
 
 @dataclass(frozen=True)
 class Override:
-    """One ``name=value``: the tokens of the name, the value as YAML, and how to call it in an error."""
+    """One ``name=value``.
+
+    Args:
+        tokens: the words of the name, which dots separate.
+        value: the value, read as YAML.
+        origin: how an error names the override.
+    """
 
     tokens: Keys
     value: Any
@@ -29,28 +35,34 @@ class Override:
         return ".".join(self.tokens)
 
     def target(self, places: Mapping[Keys, Any]) -> tuple[Keys, Any]:
-        """Where it lands, and what then stands there.
+        """Return the keys that the override sets, and the value that they are set to.
 
         Args:
-            places: every place of the experiment that may be set, and what stands there.
+            places: every place of the experiment that may be set, with its value.
 
         Raises:
-            ConfigurationError: If the name means nothing or several things here.
+            ConfigurationError: If the name means no place or several.
         """
         if self.tokens in (("seed",), ("seeds",)):
             return ("seeds",), [self.value] if self.tokens == ("seed",) else self.value
         keys = self.keys(places)
         if keys[-1] == "class_path":
-            # Another class has other arguments: the old ones go.
+            # Another class has other arguments, so those of the old class are dropped.
             return keys[:-1], {"class_path": self.value}
         is_class = isinstance(places[keys], Mapping) and "class_path" in places[keys]
         return keys, {"class_path": self.value} if is_class and isinstance(self.value, str) else self.value
 
     def keys(self, places: Mapping[Keys, Any]) -> Keys:
-        """The one place that the name means: a temperature, else exactly, else as a part of a longer path.
+        """Return the one place that the name means.
+
+        A name means a stage's temperature, or else a place with exactly this name, or else one whose path contains its
+        words.
+
+        Args:
+            places: every place of the experiment that may be set, with its value.
 
         Raises:
-            ConfigurationError: If it means none or several.
+            ConfigurationError: If the name means no place or several.
         """
         tokens = self.tokens
         starting = [keys for keys in places if _without(keys, ("stages",))[:1] == tokens[:1]]
@@ -61,6 +73,7 @@ class Override:
         written = _without(tokens, LEVELS)
         fitting = [keys for keys in starting if keys[-1] == tokens[-1] and _is_part(tokens, keys)]
         exact = [keys for keys in fitting if _without(keys, LEVELS) == written]
+        # Names of parameters leave out a term's level ``loss``, so overrides may leave it out too.
         without_loss = [keys for keys in fitting if _without(keys, (*LEVELS, "loss")) == _without(written, ("loss",))]
         meanings = exact or without_loss or fitting
         if len(meanings) == 1:
@@ -76,10 +89,10 @@ class Override:
 
 
 def parse(text: str) -> Override:
-    """Split ``name=value``.
+    """Split ``name=value`` of the command line.
 
     Raises:
-        ConfigurationError: If there is no name, no ``=``, or the value is no YAML.
+        ConfigurationError: If there is no name or no ``=``, or if the value is no YAML.
     """
     name, equals, value = text.partition("=")
     origin = f"--set {text}"
@@ -90,7 +103,7 @@ def parse(text: str) -> Override:
 
 
 def quick(document: Document) -> list[Override]:
-    """The overrides that the file itself keeps under ``quick``."""
+    """Return the overrides that the file itself has under its key ``quick``."""
     return [
         Override(
             tuple(str(name).split(".")), value, f"{document.places.get(('quick', str(name)), document.path)}: quick"
@@ -100,7 +113,11 @@ def quick(document: Document) -> list[Override]:
 
 
 def check_first(override: Override, outlined: Outline) -> None:
-    """Refuse a name that starts with no stage and no top-level key; needs the file's form only."""
+    """Refuse a name whose first word is neither a stage nor a top-level key, by the file's form alone.
+
+    Raises:
+        ConfigurationError: If the first word is neither.
+    """
     first = override.tokens[0]
     starts = [*outlined.stages, *(key for key in TOP if key not in ("stages", "quick")), "seed"]
     if first in ("stages", "quick"):
@@ -116,11 +133,12 @@ def check_first(override: Override, outlined: Outline) -> None:
 
 
 def _alike(name: str, names: Sequence[str]) -> list[str]:
-    """Names that look like this one, as a whole and in the last word, best first; only those about as good as it."""
+    """Return the names that look most like this one, best first."""
 
     def ratio(first: str, second: str) -> float:
         return difflib.SequenceMatcher(None, first.lower(), second.lower()).ratio()
 
+    # The last word counts twice, because it names the setting itself and the others only where it is.
     last = name.rpartition(".")[2]
     scores = {other: (ratio(name, other) + 2 * ratio(last, other.rpartition(".")[2])) / 3 for other in names}
     best = max(scores.values(), default=0.0)
@@ -128,7 +146,7 @@ def _alike(name: str, names: Sequence[str]) -> list[str]:
 
 
 def places_of(node: Any, above: Keys = ()) -> Iterator[tuple[Keys, Any]]:  # noqa: ANN401  any YAML
-    """Every key and what stands there."""
+    """Yield the path and the value of every key below this node."""
     entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
     for key, value in entries:
         keys = (*above, str(key))
@@ -142,12 +160,13 @@ def _without(keys: Sequence[str], levels: Sequence[str]) -> Keys:
 
 
 def _is_part(tokens: Keys, keys: Keys) -> bool:
-    """Whether the tokens stand in the path in this order."""
+    """Whether the path contains the tokens in this order, with or without other keys between them."""
+    # ``in`` uses up the iterator, so each token is looked for behind the one before.
     rest = iter(keys)
     return all(token in rest for token in tokens)
 
 
 def _is_temperature(keys: Keys) -> bool:
-    """Whether a term's loss has its temperature here."""
+    """Whether this is where the loss of a distillation term has its temperature."""
     own = keys[2:]
     return len(own) == len(TEMPERATURE) and all(part in ("*", key) for key, part in zip(own, TEMPERATURE, strict=True))

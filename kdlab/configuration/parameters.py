@@ -1,4 +1,4 @@
-"""Flat parameters by the short names that users compare runs by."""
+"""Flat parameters under the short names by which users compare runs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,14 +9,18 @@ Flat = dict[str, str | float | int]
 
 
 def flattened(stage: str, resolved: Mapping[str, Any]) -> Flat:
-    """The parameters of a stage and of the data.
+    """Return the parameters of a stage and of the data by their short names.
 
-    A class stands as its name (``student.model``: ``MLP``) and its arguments below (``student.model.hidden``). The
-    level ``loss`` of a term is left out where that leaves every name unique: ``student.distill.soft.temperature``.
+    A class appears by its name (``student.model``: ``MLP``), and its arguments below that (``student.model.hidden``).
+    The level ``loss`` of a term is left out where every name stays unique: ``student.distill.soft.temperature``.
+
+    Args:
+        stage: the stage's name.
+        resolved: the whole experiment as JSON, with all defaults.
     """
     pairs = [*_leaves(resolved["data"], ("data",))]
     for key, value in resolved["stages"][stage].items():
-        # The stage's own class is its kind; its arguments stand directly below the stage.
+        # ``short`` leaves the key ``module`` out later, so that its arguments come directly below the stage.
         pairs += _leaves(value, ("stages", stage, key))
     shortened = [_short(keys, drop_loss=True) for keys, _ in pairs]
     flat: Flat = {}
@@ -41,6 +45,7 @@ def _leaves(node: Any, keys: Keys) -> Iterator[tuple[Keys, str | float | int]]: 
 
 def _short(keys: Keys, drop_loss: bool) -> str:
     if keys[-1] == "module":
+        # ``short`` leaves this key out, and the stage's name alone would not say that its class is meant.
         return f"{keys[1]}.module"
-    # A class that is itself a term's loss keeps the word, for it is the value's name.
+    # The class of a term's loss keeps the word ``loss``, because that is the name of the value.
     return short(tuple(key for n, key in enumerate(keys) if not (drop_loss and key == "loss" and n < len(keys) - 1)))

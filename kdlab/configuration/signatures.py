@@ -1,4 +1,4 @@
-"""Constructors' parameters and their types, through the bases that ``**kwargs`` are handed to."""
+"""Parameters of constructors and their types, including those of base classes that take over the ``**kwargs``."""
 
 import dataclasses
 import inspect
@@ -15,7 +15,7 @@ from kdlab.configuration.calls import Opaque
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument; ``type`` is Any where the source does not say, or not in a form that can be found."""
+    """One parameter; its ``type`` is Any if the source gives none, or none that can be resolved."""
 
     name: str
     type: Any
@@ -23,32 +23,33 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        """Whether there is no default."""
+        """Whether it has no default."""
         return self.default is inspect.Parameter.empty
 
 
 @dataclass(frozen=True)
 class Signature:
-    """The arguments of a class or function in order; an ``open`` one takes any further keyword."""
+    """The parameters of a class or function in order; an ``open`` signature takes any further keyword."""
 
     parameters: dict[str, Parameter]
     open: bool
 
     def without_first(self, count: int) -> "Signature":
-        """The same less the first arguments, which a caller gives by position."""
+        """Return the signature without its first parameters, which a caller gives by position."""
         return Signature(dict(list(self.parameters.items())[count:]), self.open)
 
     def without(self, names: Sequence[str]) -> "Signature":
-        """The same less the arguments of these names."""
+        """Return the signature without the parameters of these names."""
         return Signature({name: p for name, p in self.parameters.items() if name not in names}, self.open)
 
 
 @lru_cache(maxsize=512)
 def signature_of(target: Callable[..., Any]) -> Signature:
-    """The arguments of a class's constructor or of a function.
+    """Return the parameters of a function, or of a class's constructor.
 
-    A constructor that takes ``**kwargs`` has the arguments of the next base's constructor too, and so on upwards. It
-    may give some of them itself, so none of those is required, and their defaults are left to the constructor.
+    A constructor that takes ``**kwargs`` also has the parameters of the next base class's constructor, and so on
+    upwards. It may give some of them itself, so none of those is required, and their defaults are left to the
+    constructor.
     """
     try:
         parameters, is_open = _own(target, target)
@@ -56,7 +57,7 @@ def signature_of(target: Callable[..., Any]) -> Signature:
         return Signature({}, True)
     if inspect.isclass(target) and is_open:
         for base in target.__mro__[1:]:
-            # Only constructors that are written in Python say what they take.
+            # A constructor that is written in C does not say what it takes.
             if is_open and base is not object and isinstance(base.__dict__.get("__init__"), types.FunctionType):
                 further, is_open = _own(base.__dict__["__init__"], base, skip=1)
                 parameters = {**{name: replace(p, default=Opaque.VALUE) for name, p in further.items()}, **parameters}
@@ -76,7 +77,8 @@ def _own(target: Callable[..., Any], owner: Any, skip: int = 0) -> tuple[dict[st
 
 
 def _made_default(owner: Any, parameter: inspect.Parameter) -> Any:  # noqa: ANN401  any value
-    """The default; of a dataclass's field with a default factory what the factory makes."""
+    """Return the default; for a dataclass's field with a default factory, return what the factory makes."""
+    # The signature of a dataclass shows a marker in place of what a factory makes.
     field = getattr(owner, "__dataclass_fields__", {}).get(parameter.name)
     if field is None or field.default_factory is dataclasses.MISSING:
         return parameter.default
@@ -84,10 +86,11 @@ def _made_default(owner: Any, parameter: inspect.Parameter) -> Any:  # noqa: ANN
 
 
 def _resolved(annotation: Any, owner: Any) -> Any:  # noqa: ANN401  any type
-    """The type that an annotation means; Any where it is absent or names what exists for type checkers only."""
+    """Return the type that an annotation means; Any if there is none, or if it exists only for type checkers."""
     if annotation is inspect.Parameter.empty:
         return Any
     holder = types.SimpleNamespace(__annotations__={"it": annotation})
+    # An inherited constructor's annotations may be texts with names of the module that defines the base class.
     for definer in getattr(owner, "__mro__", (owner,)):
         module = sys.modules.get(getattr(definer, "__module__", ""), None)
         try:

@@ -1,4 +1,4 @@
-"""Where classes and modules stand, by their files alone: nothing is imported."""
+"""Find classes and modules by their files alone: nothing is imported."""
 
 import importlib.util
 import os
@@ -12,30 +12,30 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 #: Kinds of classes that the package holds, each in a folder of that name.
 KINDS = ("data", "models", "modules", "losses", "explainers", "metrics", "callbacks")
-#: So many files of a user's folder are looked at, in case it is somebody's home.
+#: The most files of a user's folder that are read: the folder may be somebody's home.
 FILES = 300
 _PUBLIC_CLASS = re.compile(r"^class ([A-Za-z]\w*)", re.MULTILINE)
 
 
 @lru_cache(maxsize=1)
 def package_classes() -> dict[str, str]:
-    """Full paths of the package's public classes by their names, which are unique, kind by kind."""
+    """Return the full paths of kdlab's public classes by their names, which are unique, in the order of kinds."""
     files = [file for kind in KINDS for file in sorted((PACKAGE / kind).rglob("*.py"))]
     return {name: path for file in files for name, path in _classes_in(file, PACKAGE.parent)}
 
 
 def kind_of_path(path: str) -> str:
-    """The kind of one of the package's classes: ``losses`` for ``kdlab.losses.logits.dist.DIST``."""
+    """Return the kind of one of kdlab's own classes: ``losses`` for ``kdlab.losses.logits.dist.DIST``."""
     return path.split(".")[1]
 
 
 def folder_classes(folder: Path) -> dict[str, str]:
-    """Names of the public classes in a user's folder by their full paths."""
+    """Return the names of the public classes in a user's folder, by their full paths."""
     return {path: name for file in islice(_own_files(folder), FILES) for name, path in _classes_in(file, folder)}
 
 
 def _classes_in(file: Path, root: Path) -> Iterator[tuple[str, str]]:
-    """Names and full paths of a file's public classes; ``root`` is the folder from which it is imported."""
+    """Yield names and full paths of a file's public classes; ``root`` is the folder from which it is imported."""
     module = ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
     # A file in another encoding is not read whole, but the names of its classes stay readable.
     for name in _PUBLIC_CLASS.findall(file.read_text(encoding="utf-8", errors="replace")):
@@ -43,7 +43,7 @@ def _classes_in(file: Path, root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _own_files(folder: Path, depth: int = 3) -> Iterator[Path]:
-    """Python files of a user's folder; virtual environments, hidden folders and kdlab itself are none of them."""
+    """Yield the Python files of a user's folder, except in environments and hidden folders, and except kdlab's own."""
     if folder.resolve() == PACKAGE or (folder / "pyvenv.cfg").exists():
         return
     entries = sorted(folder.iterdir()) if os.access(folder, os.R_OK) else []
@@ -55,7 +55,8 @@ def _own_files(folder: Path, depth: int = 3) -> Iterator[Path]:
 
 
 def locate(module: str) -> Path | None:
-    """The file of a module, found without importing it or its parents (except that loaded ones are asked)."""
+    """Return the file of a module, found without importing the module or its parents; None if there is none."""
+    # What is loaded counts, even if a search would find another file by now.
     loaded = sys.modules.get(module)
     if loaded is not None and getattr(loaded, "__file__", None):
         return Path(str(loaded.__file__))
@@ -69,7 +70,7 @@ def locate(module: str) -> Path | None:
 
 
 def roots(package: str) -> Iterator[Path]:
-    """The folders of a top package, or the file of a single module; nothing where it cannot be imported."""
+    """Yield the folders of a top-level package, or the file of a single module; nothing if it cannot be imported."""
     parent = sys.modules.get(package)
     try:
         spec = parent.__spec__ if parent is not None else importlib.util.find_spec(package)

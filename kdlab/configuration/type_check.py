@@ -20,15 +20,21 @@ SPEC = ("class_path", "init_args")
 
 
 def check(value: Written, hint: Hint, place: Place) -> Value:
-    """The value as this type means it, a call for each class in it.
+    """Return the value as this type means it, with a call in place of each class.
+
+    Args:
+        value: any YAML.
+        hint: the type that the constructor asks for.
+        place: where the value is, for errors.
 
     Raises:
-        ConfigurationError: If the value or anything in it is not of its type, or names a class that is not there.
+        ConfigurationError: If the value or a part of it is not of its type, or if it names a class that does not exist.
     """
     options = type_hints.members(hint)
     if value is None and type(None) in options:
         return None
     classes = [option for option in options if not type_hints.is_plain(option)]
+    # A text is the name of a class only where the type takes no text as it is.
     is_name = isinstance(value, str) and bool(classes) and not type_hints.takes_text(hint)
     if is_name or (isinstance(value, Mapping) and "class_path" in value and (classes or Any in options)):
         return check_class(value, classes, place)
@@ -49,12 +55,16 @@ def check(value: Written, hint: Hint, place: Place) -> Value:
 
 
 def check_class(value: Written, types: Sequence[Hint], place: Place, leave_out: Sequence[str] = ()) -> Call:
-    """A class path with its arguments, for a place that takes one of these types.
+    """Return the call of a class path with its arguments, for a place that takes one of these types.
 
-    Arguments in ``leave_out`` are given by whoever builds the object.
+    Args:
+        value: a class path, or a mapping with ``class_path`` and perhaps ``init_args``.
+        types: the types that fit; without any, every class fits.
+        place: where the value is, for errors.
+        leave_out: arguments that whoever builds the object gives.
 
     Raises:
-        ConfigurationError: If there is no such class, it is of another kind, or an argument does not fit.
+        ConfigurationError: If there is no such class, if it is of another kind, or if an argument does not fit.
     """
     spec: Mapping[str, Any] = {"class_path": value} if isinstance(value, str) else value
     for key in spec:
@@ -73,10 +83,18 @@ def check_class(value: Written, types: Sequence[Hint], place: Place, leave_out: 
 
 
 def check_arguments(signature: Signature, values: Written, name: str, place: Place) -> dict[str, Value]:
-    """The arguments of a call, defaults filled in; names that the data may hand to it need not be given.
+    """Return the arguments of a call, with defaults filled in.
+
+    Arguments that the data may supply need not be given.
+
+    Args:
+        signature: the parameters.
+        values: what the file says, which must be a mapping.
+        name: the name of the class or function, for errors.
+        place: where the values are, for errors.
 
     Raises:
-        ConfigurationError: If one is unknown, missing or not of its type.
+        ConfigurationError: If an argument is unknown, missing or not of its type.
     """
     if not isinstance(values, Mapping):
         raise place.error(f"expected the arguments of {name} as a mapping, got {_shortened(values)}")
@@ -91,6 +109,7 @@ def check_arguments(signature: Signature, values: Written, name: str, place: Pla
     for parameter in parameters.values():
         if parameter.name in values:
             value, hint = values[parameter.name], parameter.type
+            # A default of null may be written out, also where the type does not allow null.
             is_default = value is None and parameter.default is None
             arguments[parameter.name] = None if is_default else check(value, hint, place / parameter.name)
         elif not parameter.required:
@@ -113,7 +132,7 @@ def _call(
     leave_out: Sequence[str] = (),
     bare: bool = False,
 ) -> Call:
-    """A call of the target; its first arguments are given later where it is a factory."""
+    """Return a call of the target; ``later`` of its first arguments are given by whoever calls the factory."""
     signature = signature_of(target).without_first(later or 0).without(leave_out)
     arguments = check_arguments(signature, values, target.__name__, arguments_place)
     asks = [p for p in signature.parameters.values() if arguments.get(p.name) is None and _may_be_handed(p)]
@@ -130,7 +149,7 @@ def _call(
 
 
 def _may_be_handed(parameter: Parameter) -> bool:
-    """Whether the data hand a value to it where the file has none: by its name, and for a size by its type too."""
+    """Whether the data supply a value if the file has none: the name decides, and for a size the type too."""
     if parameter.name not in SIZES:
         return parameter.name in NAMES
     if not parameter.required and parameter.default is not None:
@@ -150,15 +169,16 @@ def _shortened(value: Written) -> str:
 
 
 def _default(parameter: Parameter, place: Place) -> Value:
-    """The default where it can be written in a file; ``Opaque`` leaves it to the constructor."""
+    """Return the default if it can be written in a file; ``Opaque.VALUE`` leaves it to the constructor."""
     default = parameter.default
     options = type_hints.members(parameter.type)
     factory = next((option for option in options if type_hints.is_factory(option)), None)
     if factory is not None and inspect.isclass(default):
+        # A class as default becomes a call, because an override may set its arguments.
         target: Callable[..., Any] = default
         later = type_hints.positional(factory)
         if not any(other.required for other in signature_of(target).without_first(later).parameters.values()):
             return _call(target, {}, place, place, later)
     if type(default) is int and float in options and int not in options:
-        return float(default)  # as the same number is read from a file
+        return float(default)  # so that the default written out in a file has the same fingerprint
     return Opaque.VALUE if as_json(default) is Opaque.VALUE else default

@@ -1,4 +1,4 @@
-"""What a type hint asks of a configuration file: a plain value, a class path, or a class that is called later."""
+"""What a type hint expects of a configuration file: a plain value, a class path, or a class that is called later."""
 
 import contextlib
 import inspect
@@ -20,13 +20,13 @@ PLAIN = (str, int, float, bool, complex, bytes, type(None), PurePath, Enum, type
 
 
 def origin_of(hint: Hint) -> Hint:
-    """What a generic was made of: list for ``list[int]``; None for a plain class."""
-    # Typed as Any, because the overloads of typing.get_origin are about special forms only.
+    """Return what a generic type was made of: list for ``list[int]``; None for a plain class."""
+    # The hint is Any because the overloads of typing.get_origin know special forms only.
     return typing.get_origin(hint)
 
 
 def members(hint: Hint) -> tuple[Hint, ...]:
-    """The options of a union; the hint alone where it is none."""
+    """Return the options of a union; a type that is no union is its only option."""
     if origin_of(hint) is typing.Annotated:
         return members(typing.get_args(hint)[0])
     if origin_of(hint) in (typing.Union, types.UnionType):
@@ -39,11 +39,12 @@ def is_class(hint: Hint) -> bool:
     origin = origin_of(hint) or hint
     if not inspect.isclass(origin) or origin in (Any, object) or issubclass(origin, PLAIN):
         return False
+    # Abstract containers such as Sequence are classes too, but their values are written as plain lists and mappings.
     return origin.__module__ not in ("collections.abc", "typing")
 
 
 def is_factory(hint: Hint) -> bool:
-    """Whether the value is called later, with more arguments."""
+    """Whether values of this type are functions or classes that are called later, with more arguments."""
     return hint is Callable or hint is typing.Callable or origin_of(hint) is Callable
 
 
@@ -53,13 +54,13 @@ def is_plain(hint: Hint) -> bool:
 
 
 def positional(factory: Hint) -> int:
-    """How many arguments the caller of a factory gives."""
+    """Return how many arguments the caller of a factory gives by position."""
     arguments = typing.get_args(factory)
     return len(arguments[0]) if arguments and isinstance(arguments[0], Sequence) else 0
 
 
 def result(factory: Hint) -> Hint:
-    """What a factory makes."""
+    """Return the type of what a factory makes; Any if the hint does not say."""
     arguments = typing.get_args(factory)
     return arguments[-1] if arguments else Any
 
@@ -72,12 +73,12 @@ def holds_class(hint: Hint) -> bool:
 
 
 def takes_text(hint: Hint) -> bool:
-    """Whether a text is a value of this type, and not the name of a class."""
+    """Whether a text can be a value of this type, instead of the name of a class."""
     return any(option is str or option is Any or origin_of(option) is typing.Literal for option in members(hint))
 
 
 def takes(hint: Hint, kind: type) -> bool:
-    """Whether an object of this kind is a value of the type; a tuple is one of ``Sequence[int]``, too."""
+    """Whether the type takes an object of this kind as its value; ``Sequence[int]`` takes a tuple, too."""
     origins = [Any if option is Any else origin_of(option) or option for option in members(hint)]
     return any(
         origin is Any or origin is kind or (kind is tuple and inspect.isclass(origin) and issubclass(tuple, origin))
@@ -86,7 +87,7 @@ def takes(hint: Hint, kind: type) -> bool:
 
 
 def item(hint: Hint, value: object) -> Hint | None:
-    """The type of the items of a container that holds classes, where the value is such a container."""
+    """Return the type of a container's items if they may be classes and the value is such a container; else None."""
     origin, arguments = origin_of(hint), typing.get_args(hint)
     if not inspect.isclass(origin) or not arguments:
         return None
@@ -99,11 +100,12 @@ def item(hint: Hint, value: object) -> Hint | None:
 
 
 def converted(value: Any, options: Sequence[Hint]) -> Any:  # noqa: ANN401  any YAML and what it means
-    """A value without classes as the first of these types that takes it, such as 1.0 for 1, or a path for a text.
+    """Return a value without classes as the first of these types that takes it: 1 as 1.0, or a text as a path.
 
     Raises:
-        TypeError: If it is of none of them.
+        TypeError: If none of them takes it.
     """
+    # The exact type comes before any conversion: for ``float | int`` a 1 stays whole.
     if type(value) in options or Any in options or object in options:
         return value
     for option in options:
@@ -136,7 +138,7 @@ def _converted(value: Any, option: Hint) -> Any:  # noqa: ANN401  any YAML and w
 
 
 def _chosen(value: object, choices: Sequence[object]) -> object:
-    """The equal choice; 1, 1.0 and true are three values."""
+    """Return the choice that equals the value; 1, 1.0 and true are three different values."""
     for choice in choices:
         if choice == value and type(choice) is type(value):
             return choice
@@ -144,7 +146,7 @@ def _chosen(value: object, choices: Sequence[object]) -> object:
 
 
 def _named(text: str, kind: type) -> Any:  # noqa: ANN401  an object of this kind
-    """The path, the enum's member or the class that a text names."""
+    """Return the path, the member of an enum or the class that a text names."""
     if issubclass(kind, PurePath):
         return kind(text)
     if issubclass(kind, Enum) and text in kind.__members__:
@@ -156,7 +158,7 @@ def _named(text: str, kind: type) -> Any:  # noqa: ANN401  an object of this kin
 
 
 def _key(key: str | int, hint: Hint) -> str | int:
-    """A mapping's key; JSON has numbers as text."""
+    """Return the key of a mapping; a text becomes a number where one is meant, because keys of JSON are texts."""
     try:
         return int(key) if hint is int else key
     except ValueError as error:
@@ -164,7 +166,7 @@ def _key(key: str | int, hint: Hint) -> str | int:
 
 
 def makes(target: Callable[..., Any], hint: Hint) -> bool:
-    """Whether calling the target gives an object of this type, as far as its source says."""
+    """Whether calling the target gives an object of this type, as far as the target's source says."""
     expected = origin_of(hint) or hint
     if not inspect.isclass(expected) or expected in (Any, object):
         return True
@@ -172,13 +174,13 @@ def makes(target: Callable[..., Any], hint: Hint) -> bool:
     if not inspect.isclass(made):
         return made is Any
     if getattr(expected, "_is_protocol", False):
-        # Methods by name are all that is compared: a user's class need not repeat the protocol's annotations.
+        # Only names of methods are compared, because a user's class need not repeat the protocol's annotations.
         return all(any(name in vars(base) for base in made.__mro__) for name in _methods(expected))
     return issubclass(made, expected)
 
 
 def described(hint: Hint) -> str:
-    """A type as a reader would say it: ``int or null``, ``list[int]``, ``Module`` for ``nn.Module``."""
+    """Return a type as errors name it: ``int or null``, ``list[int]``, ``Module`` for ``nn.Module``."""
     if hint is Any:
         return "any value"
     if len(members(hint)) > 1:
