@@ -20,9 +20,9 @@ WIDTH, HEIGHT = 460, 290
 VARIABLES = ("c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "ink", "quiet", "line", "paper")
 PLACEHOLDERS = {name: f"#abcde{number:x}" for number, name in enumerate(VARIABLES)}
 COLOURS = 8
-# Curves that lie upon each other are seen through each other's gaps.
+# A curve below another one is seen through the gaps of the upper one.
 DASHES = ("solid", "solid", "solid", "dashed", "dotted", "solid", "dashed", "dotted")
-# A longer label is cut.
+# A label with more characters is cut.
 LONGEST = 26
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # the browser writes the text
@@ -52,21 +52,22 @@ STYLE: dict[Any, Any] = {
 
 
 def colour(number: int) -> str:
-    """Return the colour of a stage by its number."""
+    """Return the colour of a stage by its number; after the last colour the first one follows again."""
     return PLACEHOLDERS[f"c{number % COLOURS}"]
 
 
 def ticks(
     values: Sequence[float], whole: bool = False, ends: tuple[float, float] = (-math.inf, math.inf)
 ) -> list[float]:
-    """Return few round numbers; all values lie between the first and the last.
+    """Return a few round numbers as the ticks of an axis; all values lie between the first and the last.
 
     Args:
         values: What is to be shown.
         whole: Whether the ticks are whole numbers.
-        ends: What no value can pass, such as 0 and 100 %; round numbers of the scale themselves.
+        ends: The lowest and the highest value that is possible, such as 0 and 100 %; both have to be round numbers.
     """
     low, high = min(values), max(values)
+    # Equal values need some room around them, or the axis would have no length.
     if high - low < 1e-12 * max(1.0, abs(high)):
         room = 1.0 if whole else max(abs(high) * 0.05, 1e-3)
         low, high = max(low - room, ends[0]), min(high + room, ends[1])
@@ -79,21 +80,22 @@ def chart(
     """Return a drawing as SVG.
 
     Args:
-        x_title: Below the horizontal axis.
-        y_title: The chart's name for readers who cannot see it.
+        x_title: The text below the horizontal axis.
+        y_title: What the vertical axis shows, for readers who cannot see the chart.
         x_ticks: Where the horizontal axis has ticks; it begins and ends with them.
         y_ticks: The same for the vertical axis.
-        draw: Draws upon the axes.
+        draw: Draws on the axes.
     """
     written = io.StringIO()
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # matplotlib measures with its own font, but the browser writes with fonts that have more letters.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
-        axes = figure.add_axes((0.126, 0.159, 0.844, 0.793))  # room for numbers and a title, without a search for it
+        axes = figure.add_axes((0.126, 0.159, 0.844, 0.793))  # fixed room for numbers and a title
         axes.set(xlabel=x_title, xticks=x_ticks, yticks=y_ticks)
         axes.set(xlim=(x_ticks[0], x_ticks[-1]), ylim=(y_ticks[0], y_ticks[-1]))
         draw(axes)
+        # Without a date and a version, the same chart has the same bytes.
         figure.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     opening = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{} over {}">')
     drawing = re.sub(r"^.*?<svg[^>]*>", "", written.getvalue(), flags=re.DOTALL)
@@ -102,7 +104,12 @@ def chart(
 
 
 def label(axes: Axes, names: Mapping[tuple[float, float], str]) -> None:
-    """Write a name beside each point, where there is room and neither another name nor a point."""
+    """Write a name beside each point, where there is room and neither another name nor a point.
+
+    Args:
+        axes: Where the points have been drawn.
+        names: The name of each point, by the point's coordinates. A long name is cut.
+    """
     taken = [Bbox.from_bounds(x - 9, y - 9, 18, 18) for x, y in axes.transData.transform(list(names))]
     for place, name in names.items():
         text = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

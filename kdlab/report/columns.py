@@ -1,4 +1,4 @@
-"""What the tables show: metric, heading, direction and how a number is written."""
+"""The columns of the tables: metric, heading, direction, and how a number is written."""
 
 import math
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ class Column:
     """One metric of the tables.
 
     Attributes:
-        key: As logged.
-        title: Heading.
-        short: Heading where there is little room.
+        key: The metric's name, as logged.
+        title: The heading.
+        short: The heading where there is little room.
         meaning: One sentence for the legend.
-        higher_is_better: Direction.
-        scale: Factor before printing; 100 for a share shown in percent.
-        digits: After the point; None writes a whole number with thin groups.
-        unit: Of a value, printed in the heading.
+        higher_is_better: True if a larger value is better.
+        scale: Factor before printing; 100 for a share that is shown in percent.
+        digits: Digits after the decimal point; None writes a whole number, with thin spaces between groups of three.
+        unit: The unit of a value, printed in the heading; empty if there is none.
         quality: False for costs, which are not tested for differences.
-        ends: Lowest and highest possible value, as logged; an interval over seeds knows nothing of them.
+        ends: The lowest and the highest possible value, as logged. An interval over seeds may reach beyond them.
     """
 
     key: str
@@ -38,41 +38,47 @@ class Column:
 
     @property
     def heading(self) -> str:
-        """Title with unit and an arrow to the better side."""
+        """The title with its unit and an arrow to the better side."""
         unit = f" ({self.unit})" if self.unit else ""
         return f"{self.title}{unit} {self.arrow}"
 
     @property
     def phrase(self) -> str:
-        """Title as it stands within a sentence."""
+        """The title as it stands within a sentence."""
         return self.title[0].lower() + self.title[1:]
 
     @property
     def arrow(self) -> str:
-        """Which way is better."""
+        """An arrow in the direction that is better."""
         return "↑" if self.higher_is_better else "↓"
 
     @property
     def unit_of_difference(self) -> str:
-        """What stands behind a difference."""
+        """The unit as it is written after a difference, with a space before it; empty if there is none."""
         return " points" if self.unit == "%" else f" {self.unit}" if self.unit else ""
 
     def number(self, value: float, sign: bool = False) -> str:
-        """Write a value, with a true minus sign."""
+        """Return a value as text, with a true minus sign; NaN becomes a dash.
+
+        Args:
+            value: The value, as logged.
+            sign: Whether a positive value has a plus sign.
+        """
         if math.isnan(value):
             return MISSING
         spec = ("+" if sign else "") + (",.0f" if self.digits is None else f".{self.digits}f")
         text = format(value * self.scale, spec)
+        # A value that is rounded to zero has no minus sign.
         text = text.replace("-", "+" if sign else "") if not text.strip("+-0.") else text
         return text.replace("-", "−").replace(",", "\u202f")
 
     def estimate(self, found: Estimate) -> str:
-        """Write mean ± half interval, or where it goes from and to if that would pass an end of the scale.
+        """Return mean ± half interval as text, or mean and both ends if the interval would pass an end of the scale.
 
-        The mean stands alone where there is no interval or it is exactly zero.
+        The mean stands alone if there is no interval, or if its width is zero but for rounding.
         """
         mean = self.number(found.mean)
-        # Equal values have a mean that is rounded, and so a spread of its last bit.
+        # The mean of equal values is rounded, so their spread can be as large as its last bit.
         if found.half is None or found.half <= 1e-12 * abs(found.mean):
             return mean
         if not self.is_cut(found):
@@ -86,12 +92,15 @@ class Column:
         return found.mean - half < self.ends[0] or found.mean + half > self.ends[1]
 
     def interval(self, found: Estimate) -> tuple[float, float]:
-        """Return the interval's ends as logged, within what is possible; twice the mean where there is none."""
+        """Return both ends of the interval, as logged, cut where the scale ends.
+
+        Both are the mean if there is no interval.
+        """
         half = found.half or 0.0
         return max(found.mean - half, self.ends[0]), min(found.mean + half, self.ends[1])
 
     def difference(self, found: Estimate) -> str:
-        """Write the interval of a difference, which no end of the scale allows to be larger than the whole of it."""
+        """Return the interval of a difference as text; no difference can be larger than the whole scale."""
         half, span = found.half or 0.0, self.ends[1] - self.ends[0]
         low, high = max(found.mean - half, -span), min(found.mean + half, span)
         return f"{self.number(low, sign=True)} to {self.number(high, sign=True)}"

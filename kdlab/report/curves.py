@@ -1,4 +1,4 @@
-"""Learning curves: one chart a metric, a curve a stage."""
+"""Learning curves: one chart for each metric, with a curve for each stage."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -18,20 +18,20 @@ CURVES = {
     "val/explanation/teacher_cosine": "Attribution agreement with the teacher, validation ↑",
     "val/explainer/agreement": "Agreement of explainer and model, validation ↑",
 }
-# Where their axes end; a loss has no end.
+# The lowest and the highest possible value of each metric, where its axis ends; a loss has none.
 ENDS = dict.fromkeys(CURVES, SHARE) | {
     "train/loss": (-math.inf, math.inf),
     "val/explanation/teacher_cosine": COSINE,
 }
-# Points of one curve; more cannot be told apart on a screen.
+# A curve of twice as many points or more is thinned out: they could not be told apart on a screen.
 POINTS = 300
 
-#: (epoch, mean, lowest, highest) over seeds.
+#: Points of a curve: the epoch, and the mean, lowest and highest value over seeds.
 Curve = list[tuple[float, float, float, float]]
 
 
 def learning_curves(summary: Summary) -> Iterator[tuple[str, Markup]]:
-    """Yield titles and charts of the metrics that some stage has logged in more than one epoch."""
+    """Yield title and chart of each metric that some stage has logged in more than one epoch."""
     curves = [_curves(stage) for stage in summary.stages]
     for key, title in CURVES.items():
         shown = {number: curve[key] for number, curve in enumerate(curves) if curve.get(key)}
@@ -40,7 +40,7 @@ def learning_curves(summary: Summary) -> Iterator[tuple[str, Markup]]:
 
 
 def _chart(key: str, curves: Mapping[int, Curve]) -> Markup:
-    """Draw a curve a stage: mean over seeds, band from the lowest to the highest seed."""
+    """Draw a curve for each stage: the mean over seeds, in a band from the lowest to the highest seed."""
     points = [point for curve in curves.values() for point in curve]
 
     def draw(axes: Axes) -> None:
@@ -63,15 +63,20 @@ def _curves(stage: Stage) -> dict[str, Curve]:
         for line in use.folder.points():
             for key in CURVES.keys() & line["metrics"].keys():
                 value = line["metrics"][key]
+                # NaN and infinity cannot be drawn.
                 if value is not None and abs(value) < float("inf"):
                     values.setdefault(key, {}).setdefault(int(line["epoch"]), {})[use.seed] = value
     return {key: mean_curve(by_epoch) for key, by_epoch in values.items()}
 
 
 def mean_curve(by_epoch: Mapping[int, Mapping[int, float]]) -> Curve:
-    """Return the points at which no seed is missing that goes on: a mean of others would jump up and down there.
+    """Return the points of a curve, only at epochs where no seed is missing that has values later on.
 
-    Explanations are scored at a seed's chosen epoch too, which is another one for each seed.
+    A mean of the other seeds would jump up and down there. Such epochs exist because explanations are also scored at a
+    seed's chosen epoch, which differs between seeds.
+
+    Args:
+        by_epoch: The values as ``by_epoch[epoch][seed]``.
     """
     ends: dict[int, int] = {}
     for epoch, values in by_epoch.items():

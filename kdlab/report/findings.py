@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences; what cannot be told from noise is said to be so."""
+"""What the numbers say, in sentences; a difference that cannot be told from noise is called so."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from kdlab.report.summary import MAJORITY, Stage, Summary, teachers_of
 
 
 def findings(summary: Summary) -> list[str]:
-    """Return plain sentences, the most important first."""
+    """Return what the numbers say in plain sentences, the most important first."""
     return [
         *_damaged(summary),
         *_unfinished(summary),
@@ -21,7 +21,7 @@ def findings(summary: Summary) -> list[str]:
 
 
 def notes(summary: Summary) -> list[str]:
-    """Return how the tables are to be read."""
+    """Return sentences on how the tables are to be read."""
     most = max((stage.finished for stage in summary.stages), default=0)
     lines = []
     if most > 1:
@@ -52,7 +52,7 @@ def notes(summary: Summary) -> list[str]:
 
 
 def verdict(difference: Difference, column: Column) -> str:
-    """Return better, worse, identical, or why it cannot be said."""
+    """Return whether a stage is better, worse or identical, or why that cannot be said."""
     if difference.identical:
         return "identical in every seed" if difference.estimate.count > 1 else "equal, one seed only"
     if difference.estimate.count < 2:
@@ -63,7 +63,7 @@ def verdict(difference: Difference, column: Column) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Write a p value."""
+    """Return a p value as text, or a dash if there is none."""
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -72,6 +72,7 @@ def _against_baseline(summary: Summary) -> Iterator[str]:
         yield "There is no stage that learns without a teacher, so nothing says what the teacher is worth."
         return
     for stage in summary.compared:
+        # Its numbers are those of another stage, as `_twins` says.
         if _twin(summary, stage) is not None:
             continue
         said: dict[str, list[str]] = {}
@@ -125,11 +126,12 @@ def _against_teacher(summary: Summary) -> Iterator[str]:
 
 def _share(stage: Stage, teacher: Stage) -> str:
     own, theirs = stage.estimate("cost/parameters").mean, teacher.estimate("cost/parameters").mean
+    # NaN, which is unequal to itself, is a cost that was not measured.
     return f", with {percent(own / theirs)} of its parameters" if own == own and theirs > 0 else ""
 
 
 def percent(share: float) -> str:
-    """Write a share in percent: two digits or more, and never as a power of ten."""
+    """Return a share in [0, 1] as text in percent, with two digits or more and never as a power of ten."""
     value = 100 * share
     if value < 0.01:
         return "less than 0.01 %"
@@ -138,7 +140,7 @@ def percent(share: float) -> str:
 
 
 def _twins(summary: Summary) -> Iterator[str]:
-    """Name stages that score the same in every seed: usually the one is the other plus an explainer."""
+    """Yield a sentence on each stage that scores as an earlier one in every seed; usually only an explainer differs."""
     for stage in summary.compared:
         other = _twin(summary, stage)
         if other is not None:
@@ -146,7 +148,7 @@ def _twins(summary: Summary) -> Iterator[str]:
 
 
 def _twin(summary: Summary, stage: Stage) -> Stage | None:
-    """Return an earlier stage with equal scores, seed by seed, wherever both have any."""
+    """Return an earlier stage with equal scores, seed by seed, wherever both have any; None if there is none."""
     for other in summary.compared[: summary.compared.index(stage)]:
         shared = [c.key for c in summary.columns if c.quality and {c.key} <= stage.values.keys() & other.values.keys()]
         if ACCURACY.key in shared and all(stage.values[key] == other.values[key] for key in shared):
@@ -164,7 +166,7 @@ def _gaps(summary: Summary) -> Iterator[str]:
 
 
 def _unknown_data(summary: Summary) -> Iterator[str]:
-    """Say where a stage that is reused may have been trained on other data."""
+    """Yield a warning where a stage that is reused may have been trained on other data."""
     records = [stage.record for stage in summary.stages]
     names = {record.unknown_data for record in records if record is not None and record.unknown_data is not None}
     if names:

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else."""
+"""The report as one HTML page that needs no other file."""
 
 import base64
 from collections.abc import Iterator
@@ -11,20 +11,25 @@ from kdlab.report.summary import Summary
 from kdlab.report.tables import comparison, costs, origin, qualities, settings
 from kdlab.report.trade_offs import front, trade_offs
 
-# Bytes of pictures that a page carries inside itself, and pictures a stage.
+# The most bytes of pictures that a page carries inside itself, and the most pictures of one stage.
 ROOM, PICTURES = 8_000_000, 12
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file in base64 with its caption, or, without content, what is to be said instead of one."""
+    """A picture of the page, or what is to be said where there is none.
+
+    Attributes:
+        text: The caption, or what is said instead of a picture.
+        content: The PNG file in base64; None if there is no picture.
+    """
 
     text: str
     content: str | None = None
 
 
 def page(summary: Summary) -> str:
-    """Return the whole document."""
+    """Return the report of an execution as one HTML document."""
     return render(
         "report.html",
         summary=summary,
@@ -44,7 +49,7 @@ def page(summary: Summary) -> str:
 
 
 def _pictures(summary: Summary) -> Iterator[Picture]:
-    """Yield the figures of each stage's first seed, and why one could not be made."""
+    """Yield the figures of each stage's first seed, and the reason for each that could not be made."""
     room = ROOM
     for stage in summary.stages:
         use = stage.uses[0]
@@ -62,7 +67,7 @@ def _pictures(summary: Summary) -> Iterator[Picture]:
 
 
 def _explanations(summary: Summary) -> Iterator[tuple[str, int, str]]:
-    """Yield stage, seed and trees or rules of each stage's first seed."""
+    """Yield stage, seed and text of the explainer's trees or rules, for each stage's first seed."""
     for stage in summary.stages:
         use = stage.uses[0]
         path = use.folder.path / "explainer.txt"

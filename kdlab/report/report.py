@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """The files that were written, and what they say.
 
     Attributes:
-        table: For the terminal.
-        html: The page.
-        markdown: The same without pictures.
-        summary: Headline table and findings in Markdown, short enough for MLflow's description.
+        table: The table for the terminal.
+        html: The path of the page.
+        markdown: The path of the Markdown file, which has all but the pictures and charts.
+        summary: The main table and the findings in Markdown, short enough for a description in MLflow.
         findings: The findings one by one.
     """
 
@@ -39,13 +39,13 @@ class Report:
 def report(
     mlruns: Path, experiment: str | None = None, execution: str | None = None, out: Path | None = None
 ) -> Report:
-    """Write ``report.html`` and ``report.md`` of an execution.
+    """Write ``report.html`` and ``report.md`` of an execution, and return what was written.
 
     Args:
-        mlruns: Where stages and executions are.
-        experiment: Its newest execution; None is the newest of all.
-        execution: Id of the execution; None is the newest.
-        out: Folder to write to; None is ``mlruns/reports/<experiment>/``.
+        mlruns: The folder of the stages and executions.
+        experiment: The name of the experiment whose newest execution is reported; None is the newest of all.
+        execution: The id of the execution; None is the newest.
+        out: The folder to write to; None is ``mlruns/reports/<experiment>/``.
 
     Raises:
         ValueError: If there is no such execution, or it has no stage.
@@ -54,6 +54,7 @@ def report(
     if not current.uses:
         raise ValueError(f"execution {current.id} has no stage to report on")
     summary = summarise(current)
+    # An experiment may have a name that no folder can have, or that would lead out of `reports`.
     folder = out or mlruns / "reports" / (re.sub(r"[^\w.-]", "_", current.experiment).lstrip(".") or "_")
     folder.mkdir(parents=True, exist_ok=True)
     short = _short(summary)
@@ -95,7 +96,7 @@ def _table(summary: Summary) -> "Table":
     for column in summary.columns:
         shown.add_column(Text(f"{column.short}\n{column.unit} {column.arrow}".strip()), justify="right", no_wrap=True)
     for name, (seeds, *cells) in qualities(summary):
-        # Mean above interval: eight columns side by side have to fit on 80 characters.
+        # The mean stands above its interval, because eight columns have to fit into 80 characters.
         stacked = ((cell.replace(" ± ", "\n± ").replace(" (", "\n").rstrip(")"), best) for cell, best in cells)
         written = [Text(cell, style="bold green" if best else "") for cell, best in stacked]
         counted = "" if seeds[0] == MISSING else f"\n{seeds[0]} seed{'' if seeds[0] == '1' else 's'}"
@@ -145,5 +146,5 @@ def _plain_rows(rows: list[list[str]]) -> list[list[str]]:
 
 
 def _plain(text: str) -> str:
-    """Return text that Markdown shows as it is."""
+    """Return a text in such a form that Markdown shows it as it is."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))

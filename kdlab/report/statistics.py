@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 LEVEL = 0.95
-# What the p of a comparison has to undercut after the correction.
+# A difference can be told from noise if its corrected p is below this.
 ALPHA = 0.05
 
 
@@ -14,9 +14,9 @@ class Estimate:
     """A mean over seeds.
 
     Attributes:
-        mean: Arithmetic mean of what is not NaN; NaN if nothing is left.
-        half: Half the width of the 95 % t interval, None for fewer than two values.
-        count: Number of values.
+        mean: The arithmetic mean of all values that are not NaN; NaN if there are none.
+        half: Half the width of the 95 % t interval; None for fewer than two values.
+        count: The number of values that are not NaN.
     """
 
     mean: float
@@ -30,8 +30,8 @@ class Difference:
 
     Attributes:
         estimate: Mean and interval of the differences.
-        p: Of the two-sided paired t test; None where the differences do not vary, so that there is no t.
-        adjusted: The same after Holm's correction for all comparisons of the report.
+        p: The p of the two-sided paired t test; None if the differences do not vary, so that there is no t.
+        adjusted: The same p after Holm's correction for all tests that are corrected together; None before that.
     """
 
     estimate: Estimate
@@ -45,14 +45,17 @@ class Difference:
 
     @property
     def told(self) -> bool:
-        """True if it can be told from noise: several seeds, and no spread or a corrected p below 0.05."""
+        """True if the difference can be told from noise: several seeds, and no spread or a corrected p below 0.05."""
         if self.identical or self.estimate.count < 2:
             return False
         return self.p is None or (self.adjusted is not None and self.adjusted < ALPHA)
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Return ``mean ± t(0.975, n - 1) * s / sqrt(n)``, with the sample standard deviation s."""
+    """Return ``mean ± t(0.975, n - 1) * s / sqrt(n)``, with the sample standard deviation s.
+
+    Values that are NaN are left out.
+    """
     from scipy.stats import t
 
     numbers = [value for value in values if not math.isnan(value)]
@@ -67,7 +70,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def compare(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
-    """Pair two stages by seed; None if they share no seed.
+    """Return the difference of two stages, paired by seed; None if they share no seed.
 
     Args:
         values: The stage's value by seed.
@@ -92,20 +95,25 @@ def holm(values: Sequence[float]) -> list[float]:
     order = sorted(range(len(values)), key=lambda position: values[position])
     adjusted, largest = [0.0] * len(values), 0.0
     for rank, position in enumerate(order):
+        # A larger p must not be corrected to less than a smaller one.
         largest = max(largest, min(1.0, (len(values) - rank) * values[position]))
         adjusted[position] = largest
     return adjusted
 
 
 def corrected(found: Mapping[tuple[str, str], Difference]) -> dict[tuple[str, str], Difference]:
-    """Return the comparisons with the p that Holm's correction for all of them leaves, where there is one."""
+    """Return the comparisons with their p after Holm's correction for all of them; one without a p stays without."""
     tested = {place: difference.p for place, difference in found.items() if difference.p is not None}
     adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     return {place: replace(difference, adjusted=adjusted.get(place)) for place, difference in found.items()}
 
 
 def pareto(points: Mapping[str, Sequence[float]]) -> set[str]:
-    """Return the names of the points that no other beats in everything: all coordinates are higher-is-better."""
+    """Return the names of the points that no other beats.
+
+    A point beats another if it is at least as high in every coordinate and higher in one. Higher has to be better in
+    all coordinates.
+    """
     return {
         name
         for name, point in points.items()

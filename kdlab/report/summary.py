@@ -1,4 +1,4 @@
-"""An execution in numbers: values by stage and seed, intervals, comparisons, and what they say in words."""
+"""An execution in numbers: values by stage and seed, intervals, comparisons, and the best stages."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from kdlab.report.columns import ACCURACY, COLUMNS, Column
 from kdlab.report.statistics import Difference, Estimate, compare, corrected, estimate
 from kdlab.report.winners import winners
 
-# What the tables call the answer that is always the same.
+# What the tables call a model that always predicts the most frequent class.
 MAJORITY = "majority class"
 
 
@@ -18,6 +18,9 @@ class Stage:
     """One stage over its seeds.
 
     Attributes:
+        name: The stage's name in the experiment.
+        kind: What kind of stage it is; empty if that is not recorded.
+        uses: The stage as the execution used it, by seed.
         values: Test metrics as ``values[key][seed]``.
         teaches: True if another stage of the execution learns from it.
     """
@@ -35,17 +38,25 @@ class Stage:
 
     @property
     def record(self) -> StageRecord | None:
-        """What the folder of the first seed says that it is."""
+        """What the folder of the first seed records of the stage; None if it records nothing."""
         return self.uses[0].folder.record
 
     def estimate(self, key: str) -> Estimate:
-        """Return mean and interval of a test metric."""
+        """Return the mean of a test metric over seeds, with its interval."""
         return estimate(list(self.values.get(key, {}).values()))
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All that the pages show of an execution."""
+    """Everything that the pages show of an execution.
+
+    Attributes:
+        execution: The execution.
+        stages: Its stages, in order.
+        baseline: The stage that the others are compared with; None if there is none.
+        differences: Stage minus baseline, by stage and metric.
+        winners: The best stages by metric.
+    """
 
     execution: Execution
     stages: list[Stage]
@@ -55,32 +66,33 @@ class Summary:
 
     @property
     def columns(self) -> list[Column]:
-        """The columns for which there is any number."""
+        """The columns for which there is any number; the accuracy alone if there is none."""
         measured = {key for stage in self.stages for key in stage.values}
         return [column for column in COLUMNS if column.key in measured] or [ACCURACY]
 
     @property
     def compared(self) -> list[Stage]:
-        """The stages held against the baseline."""
+        """The stages that are compared with the baseline: all others that do not teach."""
         return [stage for stage in self.stages if not stage.teaches and stage is not self.baseline]
 
     def best(self, column: Column) -> set[str]:
         """Return the stage that is better than every other, teachers apart, and those equal to it in every seed.
 
-        None where one of the others cannot be told from it: the paired test decides, corrected for all rows of the
-        comparison and for the further ones that this takes, so that nothing is best that the comparison calls noise.
+        The set is empty if one of the others cannot be told from the best. The paired test decides that. Its p is
+        corrected for all rows of the comparison and for the further tests that this takes, so that nothing is best that
+        the comparison calls noise.
         """
         return self.winners.get(column.key, set())
 
     @property
     def largest(self) -> tuple[str, float] | None:
-        """The most frequent class of the test data and its share, where the execution knows."""
+        """The most frequent class of the test data and its share in [0, 1]; None if that is not recorded."""
         largest_class = (self.execution.data or {}).get("largest")
         return None if largest_class is None else (str(largest_class["class"]), float(largest_class["share"]))
 
 
 def summarise(execution: Execution) -> Summary:
-    """Read the stage folders of an execution."""
+    """Read the stage folders of an execution, and return their numbers, compared and tested."""
     teachers = teachers_of(execution.uses)
     stages = [_stage(execution, name, teachers) for name in execution.stages]
     baseline = _baseline(stages)
@@ -99,7 +111,7 @@ def summarise(execution: Execution) -> Summary:
 
 
 def teachers_of(uses: Iterable[StageUse]) -> set[str]:
-    """Fingerprints of the stages that teach these, one or several each."""
+    """Return the fingerprints of the stages that teach these; one stage may have several teachers."""
     records = [use.folder.record for use in uses]
     return {teacher for record in records if record is not None for teacher in record.teachers}
 

@@ -11,7 +11,7 @@ from kdlab.report.findings import p_value, verdict
 from kdlab.report.statistics import estimate
 from kdlab.report.summary import MAJORITY, Summary
 
-# Costs as logged, how they are headed, and how they are written.
+# The costs by their logged name: how each is headed, and how its numbers are written.
 COSTS = {
     "cost/parameters": Column("", "Parameters", "", "", False, 1, None),
     "cost/flops": Column("", "FLOPs a prediction", "", "", False, 1, None),
@@ -30,10 +30,10 @@ LONGEST = 120
 
 
 def qualities(summary: Summary) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
-    """Yield each stage with its cells: text, and whether it is the best of its column. The first cell counts seeds.
+    """Yield the name of each stage with its cells: the text, and whether it is the best of its column.
 
-    The last row is of the answer that is always the same, where the data's classes are known: accuracy means nothing
-    without it.
+    The first cell is the number of tested seeds. The last row stands for a model that always predicts the most frequent
+    class, because an accuracy means nothing without it; it is left out where that class is not known.
     """
     for stage in summary.stages:
         cells = [(f"{stage.finished}", False)]
@@ -46,7 +46,7 @@ def qualities(summary: Summary) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
 
 
 def comparison(summary: Summary) -> list[list[str]]:
-    """Return rows of stage, quality, verdict, difference, interval, p, corrected p."""
+    """Return rows of text: stage, quality, verdict, difference, interval, p, corrected p."""
     rows = []
     for stage in summary.compared:
         for column in summary.columns:
@@ -70,7 +70,7 @@ def comparison(summary: Summary) -> list[list[str]]:
 
 
 def costs(summary: Summary) -> tuple[list[str], list[list[str]]]:
-    """Return heading and rows of what each stage costs."""
+    """Return the heading and the rows of what each stage costs."""
     measured = {key for stage in summary.stages for key in stage.values if key.startswith("cost/")}
     keys = [*(key for key in COSTS if key in measured), *sorted(measured - COSTS.keys())]
     columns = {
@@ -89,7 +89,7 @@ def costs(summary: Summary) -> tuple[list[str], list[list[str]]]:
 
 
 def settings(summary: Summary) -> tuple[list[str], list[list[str]]]:
-    """Return heading and rows of the parameters that are not the same in all stages."""
+    """Return the heading and the rows of the parameters that are not the same in all stages."""
     parameters = {
         stage.name: {
             key.removeprefix(f"{stage.name}."): _shown(value)
@@ -111,6 +111,7 @@ def origin(execution: Execution) -> dict[str, str]:
     """Return where the numbers come from: execution, command, commit, machine, versions."""
     mlruns = execution.uses[0].folder.path.parent.parent if execution.uses else None
     tracked = (read_json(mlruns / "tracking" / f"{execution.id}.json") or {}) if mlruns is not None else {}
+    # An older kdlab wrote command and machine into the execution.
     tags = tracked.get("tags", {}) | execution.provenance
     started, ended = _time(execution.started), _time(execution.ended)
     facts = {"Execution": execution.id, "Status": execution.status.lower()}
@@ -129,7 +130,7 @@ def origin(execution: Execution) -> dict[str, str]:
 
 
 def _time(value: float | str | None) -> datetime | None:
-    """Read milliseconds since 1970, or an ISO date."""
+    """Return a time that is written as milliseconds since 1970 or as an ISO date."""
     if value is None:
         return None
     if isinstance(value, str):

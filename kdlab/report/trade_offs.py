@@ -14,7 +14,7 @@ from kdlab.report.summary import Stage, Summary
 
 @dataclass(frozen=True)
 class Spread:
-    """A quality of one stage, in the unit that is printed: a value a seed, their mean, and its interval's ends."""
+    """A quality of one stage, in the printed unit: a value for each seed, their mean, and the ends of its interval."""
 
     values: list[float]
     mean: float
@@ -24,6 +24,7 @@ class Spread:
     @property
     def arms(self) -> list[list[float]]:
         """How far the interval reaches below the mean and above it."""
+        # Rounding may put an end on the other side of the mean, but an arm has no negative length.
         return [[max(self.mean - self.low, 0.0)], [max(self.high - self.mean, 0.0)]]
 
 
@@ -36,7 +37,7 @@ def trade_offs(summary: Summary) -> Iterator[tuple[str, Markup]]:
 
 
 def _chart(stages: Mapping[int, Stage], column: Column) -> Markup:
-    """Draw a dot a seed, and a large one with the intervals in both directions at the stage's means."""
+    """Draw a dot for each seed, and a large dot at each stage's means with the intervals in both directions."""
     accuracy = {number: _spread(stage, ACCURACY, _paired(stage, column)) for number, stage in stages.items()}
     quality = {number: _spread(stage, column, _paired(stage, column)) for number, stage in stages.items()}
 
@@ -74,6 +75,7 @@ def _ticks(spreads: Mapping[int, Spread], column: Column) -> list[float]:
 def _paired(stage: Stage, column: Column) -> list[int]:
     """Return the seeds that have both accuracy and the other quality."""
     across, up = stage.values.get(ACCURACY.key, {}), stage.values.get(column.key, {})
+    # A value that is unequal to itself is NaN, and has no place on a chart.
     return [s for s in sorted(across.keys() & up.keys()) if across[s] == across[s] and up[s] == up[s]]
 
 
@@ -85,7 +87,7 @@ def _spread(stage: Stage, column: Column, seeds: list[int]) -> Spread:
 
 
 def front(summary: Summary) -> str | None:
-    """Return the sentence on the students that no other beats, or None where there are less than two."""
+    """Return the sentence on the students that no other beats, or None where there are fewer than two students."""
     columns = [column for column in (ACCURACY, FIDELITY, DELETION) if column in summary.columns]
     points = {}
     for stage in summary.stages:

@@ -1,4 +1,4 @@
-"""Which stage is the best in a column, where that can be told from noise."""
+"""The best stage of each column, where it can be told from noise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +12,15 @@ Values = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Duel:
-    """The stage with a column's best mean against another; ``place`` is the test's among those that are corrected."""
+    """The test of the stage with a column's best mean against another stage.
+
+    Attributes:
+        column: The column.
+        best: The name of the stage with the best mean.
+        other: The name of the other stage.
+        place: The key of this test among all tests that are corrected together.
+        gain: The best stage minus the other one.
+    """
 
     column: Column
     best: str
@@ -21,7 +29,11 @@ class Duel:
     gain: Difference
 
     def won(self, tested: Mapping[tuple[str, str], Difference]) -> bool:
-        """Whether the best one is better, by the corrected p."""
+        """Return whether the best stage is better than the other one.
+
+        Args:
+            tested: All tests that are corrected together, each with its corrected p.
+        """
         gain = replace(self.gain, adjusted=tested[self.place].adjusted)
         return gain.told and (gain.estimate.mean > 0) == self.column.higher_is_better
 
@@ -31,13 +43,14 @@ def winners(
 ) -> dict[str, set[str]]:
     """Return the best stages by column: one that is better than every other, and those equal to it in every seed.
 
-    The stage with the best mean is held against each other by the paired t test. Holm's correction counts these tests
-    together with those of the comparison, so that nothing wins here that is within noise there. A column is absent
-    where one of the others cannot be told from its best, or none differs.
+    The stage with the best mean is compared with each other stage by the paired t test. Holm's correction counts these
+    tests together with those of the comparison, so that nothing wins here that is within noise there. A column is
+    absent if one of the other stages cannot be told from the best or shares no seed with it, or if none differs from
+    it.
 
     Args:
         students: Values by stage, without those that teach.
-        baseline: The stage that the comparison holds the others against.
+        baseline: The stage that the comparison holds the others against; None if there is none.
         found: The comparison: stage minus baseline, by stage and column.
     """
     columns = [column for column in COLUMNS if column.quality]
@@ -53,14 +66,14 @@ def winners(
 
 
 def _duels(students: Mapping[str, Values], baseline: str | None, column: Column) -> list[Duel] | None:
-    """The best mean against every other; None where two share no seed."""
+    """Return the tests of the best mean against every other; None if it shares no seed with one of them."""
     means = {name: estimate(list(values.get(column.key, {}).values())) for name, values in students.items()}
     sign = 1 if column.higher_is_better else -1
     order = sorted((name for name in means if means[name].count), key=lambda name: -sign * means[name].mean)
     duels = []
     for other in order[1:]:
         best = order[0]
-        # What the comparison has tested already counts once.
+        # A test that the comparison has made already has its place there, and so counts only once.
         stage = best if other == baseline else other if best == baseline else f"{best}\0{other}"
         gain = compare(students[best][column.key], students[other][column.key])
         if gain is None:

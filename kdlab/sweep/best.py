@@ -1,4 +1,4 @@
-"""What a sweep ends with: its best configuration as an experiment, trained on all seeds and tested once."""
+"""The end of a sweep: its best configuration becomes an experiment, is trained on all seeds and tested once."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +19,20 @@ from kdlab.sweep.study_place import StudyPlace
 
 
 def values_of(trial: FrozenTrial) -> Values:
-    """What a trial tried."""
+    """Return the values that a trial tried, by the names of the search's entries."""
     return dict(trial.params)
 
 
 def finalists(study: Study, count: int) -> list[FrozenTrial]:
-    """The best trial; with several objectives the chosen trade-off and the next ones of the front."""
+    """Return the trials that are trained on all seeds and tested, best first.
+
+    With one objective this is the best trial alone. With several it is the chosen trade-off and the next best trials of
+    the Pareto front.
+
+    Args:
+        study: the sweep's study.
+        count: the most trials that are returned where there are several objectives.
+    """
     if len(study.directions) == 1:
         return ranked(study)[:1]
     on_front = {trial.number for trial in front(study)}
@@ -32,7 +40,14 @@ def finalists(study: Study, count: int) -> list[FrozenTrial]:
 
 
 def experiment_of(sweep: Sweep, trial: FrozenTrial, name: str) -> Experiment:
-    """A trial's experiment with all seeds, and the stages that trials leave out."""
+    """Return a trial's configuration as an experiment with all seeds and with the stages that trials leave out.
+
+    Args:
+        sweep: the sweep that the trial belongs to.
+        trial: gives the values.
+        name: the new experiment's name.
+    """
+    # A trial may use fewer seeds than the experiment has; the best configuration is trained with all of them.
     kept = [text for text in sweep.base if not text.startswith("seeds=")]
     experiment = sweep.written.overridden(kept)
     values = sweep.space.overrides(values_of(trial))
@@ -40,9 +55,10 @@ def experiment_of(sweep: Sweep, trial: FrozenTrial, name: str) -> Experiment:
 
 
 def write_best(sweep: Sweep, study: Study, place: StudyPlace, trial: FrozenTrial) -> Path:
-    """Write the best configuration as a ready experiment beside the sweep's file; its path.
+    """Write the best configuration as a ready experiment beside the sweep's file, and return its path.
 
-    Only a study of another name than its sweep's gets a file of another name, so that none overwrites the other's.
+    The file is called after the sweep, ``NAME.best.yaml``. If the study has another name than its sweep, the file is
+    called after the study, so that two studies of one sweep do not overwrite each other's file.
     """
     stem = sweep.path.name.removesuffix(ENDING)
     path = sweep.path.with_name(f"{stem if place.name == sweep.name else place.name}.best.yaml")
@@ -62,7 +78,11 @@ def write_best(sweep: Sweep, study: Study, place: StudyPlace, trial: FrozenTrial
 def test_finalists(
     sweep: Sweep, study: Study, place: StudyPlace, options: Options, trials: Sequence[FrozenTrial]
 ) -> list[Outcome]:
-    """Run the finalists on all seeds and test them; each stage is tested once, whoever asks."""
+    """Train the finalists on all seeds, test them, and return their outcomes in the same order.
+
+    A stage is tested only once, even if another command has tested it before. The ids of the executions are written to
+    ``finalists.json`` in the study's folder, by trial number.
+    """
     outcomes = []
     for position, trial in enumerate(trials):
         name = f"{place.name}-best" + (f"-{position + 1}" if position else "")

@@ -1,4 +1,4 @@
-"""What can be known to fail before any trial: objectives that nobody logs, values that constructors refuse."""
+"""Checks before any trial: whether the stages log all objectives, and whether constructors take all values."""
 
 from collections.abc import Iterator
 
@@ -15,10 +15,12 @@ def check_sweep(sweep: Sweep, options: Options) -> dict[str, str]:
     """Rehearse the stages at the experiment's own values and at every end of the search.
 
     Returns:
-        The fingerprints of all stages that a trial runs, by stage and seed, at the experiment's own values.
+        The fingerprints of all stages that a trial runs, at the experiment's own values. A key is a stage and its seed,
+        such as ``student 0``.
 
     Raises:
-        ConfigurationError: If an objective or constraint asks for what nobody logs, or a value does not fit.
+        ConfigurationError: If an objective or a constraint names a metric that its stage does not log, or a value does
+            not fit the experiment.
     """
     context = Context(sweep.experiment, options)
     nodes = context.plan()
@@ -41,6 +43,7 @@ def _quantities(sweep: Sweep) -> Iterator[tuple[str, str, Measured]]:
 
 
 def _check_logged(sweep: Sweep, context: Context, what: str, quantity: Measured) -> None:
+    # kdlab measures these costs itself, so every stage has them.
     if quantity.metric.startswith("cost/"):
         return
     seeded, module = rehearsed_stage(context, quantity.stage)
@@ -53,9 +56,10 @@ def _check_logged(sweep: Sweep, context: Context, what: str, quantity: Measured)
 
 
 def _check_corner(sweep: Sweep, before: Context, options: Options, values: Values, stages: list[str]) -> None:
-    """One batch through what the values change."""
+    """Send one batch through each stage that the values change."""
     experiment = sweep.of(values)
     same = before.experiment.resolved["stages"]
+    # The other stages are as in the experiment, and have passed already.
     changed = [s for s in stages if experiment.resolved["stages"][s] != same[s]]
     try:
         rehearse_stages(Context(experiment, options, before), changed)

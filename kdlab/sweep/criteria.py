@@ -1,4 +1,4 @@
-"""What a trial is judged by: a sweep file's ``objectives`` and ``constraints``, each a number of a stage."""
+"""The criteria that judge a trial: ``objectives`` and ``constraints`` of a sweep file, each a number of a stage."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,27 +23,32 @@ DIRECTIONS = ("maximize", "minimize")
 
 @dataclass(frozen=True)
 class Measured:
-    """A number of a stage at its chosen epoch, averaged over seeds.
+    """A number of a stage, averaged over its seeds; a metric is taken at each seed's chosen epoch.
 
     Args:
-        stage: the stage.
-        metric: a validation metric such as ``val/accuracy``, ``cost/parameters`` or ``cost/training_seconds``.
+        stage: the stage's name in the experiment.
+        metric: a validation metric such as ``val/accuracy``; or ``cost/parameters``, a count; or
+            ``cost/training_seconds``.
     """
 
     stage: str
     metric: str
 
     def value(self, experiment: Experiment, nodes: Sequence[StageNode]) -> float:
-        """The mean over the stage's seeds; NaN where one of them is.
+        """Return the mean over the stage's seeds; NaN if it is NaN for one of them.
+
+        Args:
+            experiment: the trial's experiment.
+            nodes: the trial's stages with each of their seeds.
 
         Raises:
-            StageError: If a stage was trained before its evaluation had the metric.
+            StageError: If a stage is not finished, or was trained before its evaluation had the metric.
         """
         values = [self._of(experiment, node) for node in nodes if node.stage == self.stage]
         return sum(values) / len(values)
 
     def per_epoch(self, folder: StageFolder) -> dict[int, float]:
-        """The committed values by epoch."""
+        """Return the committed values in a stage's folder by epoch; epochs without the metric are left out."""
         return {
             int(line["epoch"]): float(line["metrics"][self.metric])
             for line in folder.points()
@@ -72,7 +77,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is to become large or small."""
+    """A number of a trial that the sweep makes as large or as small as it can.
+
+    Args:
+        name: what tables call it.
+        of: the number.
+        maximize: whether larger values are better.
+    """
 
     name: str
     of: Measured
@@ -80,7 +91,7 @@ class Objective:
 
     @property
     def direction(self) -> StudyDirection:
-        """Optuna's word."""
+        """The direction in Optuna's terms."""
         return StudyDirection.MAXIMIZE if self.maximize else StudyDirection.MINIMIZE
 
 
@@ -88,12 +99,14 @@ class Objective:
 class Constraint:
     """A bound that a good trial keeps: ``sign * (value - bound - plus) <= 0``.
 
+    The sign is 1 for an upper bound and -1 for a lower one.
+
     Args:
         name: what tables call it.
-        of: what is bounded.
-        bound: a number, or another number of the same trial.
-        plus: added to the bound.
-        upper: whether it is an upper bound.
+        of: the number that is bounded.
+        bound: a fixed number, or another number of the same trial.
+        plus: what is added to the bound.
+        upper: True for an upper bound, False for a lower one.
     """
 
     name: str
@@ -103,22 +116,31 @@ class Constraint:
     upper: bool
 
     def violation(self, experiment: Experiment, nodes: Sequence[StageNode]) -> float:
-        """By how much it is broken; zero or less is kept."""
+        """Return by how much a trial breaks the bound; zero or less means that it is kept.
+
+        Args:
+            experiment: the trial's experiment.
+            nodes: the trial's stages with each of their seeds.
+
+        Raises:
+            StageError: If a stage is not finished, or was trained before its evaluation had the metric.
+        """
         bound = self.bound.value(experiment, nodes) if isinstance(self.bound, Measured) else self.bound
         excess = self.of.value(experiment, nodes) - (bound + self.plus)
         return excess if self.upper else -excess
 
     @property
     def stages(self) -> set[str]:
-        """The stages that it needs."""
+        """The names of the stages whose numbers it compares."""
         return {self.of.stage} | ({self.bound.stage} if isinstance(self.bound, Measured) else set())
 
 
 def objectives(document: Document, experiment: Experiment) -> tuple[Objective, ...]:
-    """What is to become large or small.
+    """Read the objectives of a sweep file.
 
     Raises:
-        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+        ConfigurationError: If there is none or one is not valid. The message is one line that names file, key and line,
+            what was possible and what to do.
     """
     read = []
     for name, entry in _entries(document, "objectives", required=True).items():
@@ -132,10 +154,11 @@ def objectives(document: Document, experiment: Experiment) -> tuple[Objective, .
 
 
 def constraints(document: Document, experiment: Experiment) -> tuple[Constraint, ...]:
-    """What a good trial keeps.
+    """Read the constraints of a sweep file, which may have none.
 
     Raises:
-        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+        ConfigurationError: If one is not valid. The message is one line that names file, key and line, what was
+            possible and what to do.
     """
     read = []
     for name, entry in _entries(document, "constraints", required=False).items():
@@ -179,6 +202,7 @@ def _quantity(place: Place, entry: Mapping[str, Any], experiment: Experiment) ->
 
 
 def _bound(place: Place, bound: Any, experiment: Experiment) -> tuple[float | Measured, float]:  # noqa: ANN401  any YAML
+    # True and False are ints to Python, but no bounds.
     if isinstance(bound, int | float) and not isinstance(bound, bool):
         return float(bound), 0.0
     if not isinstance(bound, Mapping):

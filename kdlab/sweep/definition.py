@@ -1,4 +1,4 @@
-"""A sweep file, ``experiments/NAME.sweep.yaml``: what is searched, for what, and how; checked before any trial."""
+"""A sweep file, ``experiments/NAME.sweep.yaml``: search space, objectives and method, checked before any trial."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,21 +25,21 @@ ENDING = ".sweep.yaml"
 
 @dataclass(frozen=True)
 class Sweep:
-    """A checked sweep; ``read_sweep`` makes it.
+    """A checked sweep, as ``read_sweep`` makes it.
 
     Args:
-        path: its file.
-        name: the file's name without its ending; the study's unless another is asked for.
-        base: overrides that every trial has.
-        written: the experiment as its file says it.
-        experiment: the experiment with the overrides that every trial has.
-        space: what is searched.
-        objectives: what it is searched for.
-        constraints: what a good trial keeps.
-        sampler: how values are chosen.
-        pruner: how trials are given up early.
+        path: the sweep file.
+        name: the file's name without its ending; also the study's name unless another is asked for.
+        base: overrides that every trial has, as ``--set`` takes them.
+        written: the experiment as its file has it, without these overrides.
+        experiment: the experiment with these overrides.
+        space: the settings that are searched.
+        objectives: the numbers that the search improves.
+        constraints: the bounds that a good trial keeps.
+        sampler: the class that chooses values, with its arguments.
+        pruner: the class that gives trials up early, with its arguments.
         start: values that are tried first, the experiment's own before all others.
-        trials: how many trials, where the command does not say.
+        trials: how many trials there are to be if the command does not say it.
     """
 
     path: Path
@@ -57,32 +57,47 @@ class Sweep:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stages that are judged; a trial runs these and those that they need."""
+        """The stages that objectives and constraints judge, in the experiment's order.
+
+        A trial runs these and the stages that they need.
+        """
         judged = {objective.of.stage for objective in self.objectives}
         judged |= {stage for constraint in self.constraints for stage in constraint.stages}
         return tuple(stage for stage in self.experiment.stages if stage in judged)
 
     @property
     def reported(self) -> Objective | None:
-        """The objective that pruning judges, epoch by epoch; None where there are several, or no epochs."""
+        """The objective whose values the pruner sees, epoch by epoch.
+
+        It is None if there are several objectives, or if the metric is not measured at epochs of the last judged stage.
+        """
         (first, *others) = self.objectives
         per_epoch = first.of.metric.startswith("val/") and first.of.stage == self.stages[-1]
         return first if per_epoch and not others else None
 
     def of(self, values: Mapping[str, Any]) -> Experiment:
-        """The experiment of a trial.
+        """Return the experiment of a trial.
+
+        Args:
+            values: the trial's values, by the names of the search's entries.
 
         Raises:
-            ConfigurationError: If the values do not fit it.
+            ConfigurationError: If the values do not fit the experiment.
         """
         return self.experiment.overridden(self.space.overrides(values))
 
 
 def read_sweep(path: Path, overrides: Sequence[str] = (), quick: bool = False) -> Sweep:
-    """Read a sweep file, with further overrides for every trial, and check all that needs no data.
+    """Read a sweep file and check everything that can be checked without data.
+
+    Args:
+        path: the sweep file, or the experiment beside it.
+        overrides: further overrides for every trial, as ``--set`` takes them.
+        quick: whether the experiment is read with the overrides of its key ``quick``.
 
     Raises:
-        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+        ConfigurationError: If the file or its experiment is not valid. The message is one line that names file, key and
+            line, what was possible and what to do.
     """
     document = load(sweep_path(path))
     content = document.content
@@ -95,6 +110,7 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
     bounds = constraints(document, experiment)
     base = (*_fixed(document), *overrides, f"seeds={_seeds(document, experiment)}")
     experiment = written.overridden(base)
+    # The pruner's epochs, the order of entries and the start values depend on the sweep, so they are set afterwards.
     sweep = Sweep(
         document.path, document.path.name.removesuffix(ENDING), base, written, experiment, space, aims, bounds,
         sampler(document, len(aims), space.conditional), pruner(document, len(aims), 0), (),
@@ -108,14 +124,15 @@ def read_sweep(path: Path, overrides: Sequence[str] = (), quick: bool = False) -
 
 
 def sweep_path(path: Path) -> Path:
-    """The sweep file; an experiment's own name finds the one beside it.
+    """Return the path of a sweep file; the name of an experiment stands for the sweep file beside it.
 
     Raises:
-        ConfigurationError: If there is none.
+        ConfigurationError: If the file exists, but neither is a sweep file nor has one beside it.
     """
     beside = path.with_name(path.name.removesuffix(".yaml") + ENDING)
     if not path.name.endswith(ENDING) and beside.exists():
         return beside
+    # A file that does not exist is reported when it is read.
     if path.name.endswith(ENDING) or not path.exists():
         return path
     raise ConfigurationError(f"{path}: a sweep's file ends in {ENDING}; write {beside}, as docs/sweeps.md shows")
@@ -139,8 +156,9 @@ def _fixed(document: Document) -> tuple[str, ...]:
 
 
 def _seeds(document: Document, experiment: Experiment) -> list[int]:
-    """The seeds that a trial is averaged over: by default the experiment's first alone."""
+    """Return the seeds that a trial is averaged over; by default this is the experiment's first seed alone."""
     seeds = document.content.get("seeds", 1)
+    # The exact type is compared, because True and False are ints to isinstance.
     if isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds):
         return seeds
     if isinstance(seeds, list) or type(seeds) is not int or seeds < 1:
@@ -151,14 +169,17 @@ def _seeds(document: Document, experiment: Experiment) -> list[int]:
 
 
 def _classes_first(sweep: Sweep) -> Space:
-    """With entries that choose a class before all others: a class that is set takes its old arguments away."""
+    """Return the search space with the entries that choose a class before all others.
+
+    Setting a class takes away the arguments that stood there, so arguments have to be set after it.
+    """
 
     def chooses_class(entry: Entry) -> bool:
         if entry.when or not isinstance(entry.distribution, CategoricalDistribution):
             return False
         try:
             value = sweep.experiment.value(entry.sets[0])
-        except ConfigurationError:  # said in full, with its place, when all values are tried
+        except ConfigurationError:  # _check_places reports it in full, with its place
             return False
         return isinstance(value, Mapping) and "class_path" in value
 
@@ -179,10 +200,14 @@ def _check_pruner(document: Document, sweep: Sweep) -> None:
 
 
 def _check_places(document: Document, sweep: Sweep) -> None:
-    """Refuse places that do not exist and values that do not fit, by overriding the experiment with every end."""
+    """Refuse places that do not exist and values that do not fit.
+
+    The experiment is overridden with both ends of every range and with every choice.
+    """
     taken: dict[str, str] = {}
     for entry in sweep.space.entries:
         for name in entry.sets:
+            # Entries with conditions may set the same place, because a trial need not have both.
             if name in taken and not entry.when:
                 raise (document / "search" / entry.name).error(f"{name} is set by {taken[name]} already; keep one")
             taken[name] = entry.name
@@ -195,7 +220,7 @@ def _check_places(document: Document, sweep: Sweep) -> None:
 
 
 def _culprit(sweep: Sweep, values: Values) -> str:
-    """The first entry whose value the experiment refuses."""
+    """Return the first entry whose value the experiment refuses."""
     names = list(values)
     for position, name in enumerate(names):
         try:
@@ -206,7 +231,10 @@ def _culprit(sweep: Sweep, values: Values) -> str:
 
 
 def _started(document: Document, sweep: Sweep) -> Sweep:
-    """With the values that are tried first: the experiment's own where the search contains them, then ``start``."""
+    """Return the sweep with the values that its first trials try.
+
+    These are the experiment's own values, as far as the search contains them, and then those of the key ``start``.
+    """
     own: Values = {}
     for entry in sweep.space.entries:
         if entry.exists(own):

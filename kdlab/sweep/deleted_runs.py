@@ -1,4 +1,4 @@
-"""Runs that somebody deleted on MLflow's pages: their artifacts stay until they are deleted for good."""
+"""Runs that somebody deleted in MLflow's interface; their artifacts stay until the runs are deleted for good."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from kdlab.errors import ConfigurationError
 from kdlab.records.cleaning import size_of
 from kdlab.tracking.store import Store, database
 
-#: Ids on one command line, and runs in one answer of MLflow.
+#: The most ids on one command line, and the most runs in one answer of MLflow.
 AT_ONCE = 1000
 
 
@@ -21,10 +21,10 @@ class DeletedRun:
     """A run that MLflow no longer shows.
 
     Args:
-        id: MLflow's.
+        id: the run's id in MLflow.
         why: what it is, in a few words.
-        path: of its artifacts.
-        size: their bytes.
+        path: the folder of its artifacts.
+        size: the bytes of its artifacts.
     """
 
     id: str
@@ -34,7 +34,10 @@ class DeletedRun:
 
 
 def deleted_runs(mlruns: Path) -> list[DeletedRun]:
-    """The deleted runs of the database inside ``mlruns``; other stores are not kdlab's to clean."""
+    """Return the deleted runs of the database inside ``mlruns``; there are none if there is no such database.
+
+    Other stores, such as a server, are not looked at, because they are not kdlab's to clean.
+    """
     if not (mlruns / "mlflow.db").exists():
         return []
     store = Store(mlruns, database(mlruns))
@@ -55,17 +58,17 @@ def deleted_runs(mlruns: Path) -> list[DeletedRun]:
 
 
 def local_path(address: str) -> Path:
-    """An artifacts' address as MLflow stores it: a plain path, or a file's address."""
+    """Return the path of an artifact address, which MLflow stores as a plain path or as a ``file:`` address."""
     return Path(unquote(urlsplit(address).path)) if address.startswith("file:") else Path(address)
 
 
 def purge(mlruns: Path, runs: Sequence[DeletedRun]) -> int:
-    """Delete runs for good with MLflow's own command; the bytes of artifacts that became free.
+    """Delete runs for good with MLflow's own command, and return how many bytes of artifacts became free.
 
-    Experiments that were deleted there go as well: MLflow has no way to leave them.
+    Experiments that were deleted in MLflow are deleted for good as well, because the command has no way to leave them.
 
     Raises:
-        ConfigurationError: If MLflow refuses.
+        ConfigurationError: If MLflow's command fails.
     """
     uri = database(mlruns)
     for start in range(0, len(runs), AT_ONCE):

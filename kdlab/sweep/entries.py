@@ -19,10 +19,11 @@ ENTRY = ("sets", *KINDS, "log", "step", "when")
 
 
 def search_space(document: Document) -> Space:
-    """Check the key ``search``.
+    """Read the search space from the key ``search`` of a sweep file, and check it.
 
     Raises:
-        ConfigurationError: One line that names file, key and line, what was possible and what to do.
+        ConfigurationError: If an entry is not valid. The message is one line that names file, key and line, what was
+            possible and what to do.
     """
     written = document.content.get("search")
     if not isinstance(written, Mapping) or not written:
@@ -83,11 +84,15 @@ def _range(place: Place, entry: Mapping[str, Any], kind: str) -> Distribution:
 
 
 def _is_number(value: Any, kind: Any) -> bool:  # noqa: ANN401  any YAML
+    # True and False are ints to Python, but no numbers of a sweep.
     return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _choices(place: Place, choices: Any) -> tuple[CategoricalDistribution, dict[Scalar, Any]]:  # noqa: ANN401  any YAML
-    """A list of values, or a mapping from short names to what they stand for."""
+    """Return the choices, and for each choice that is no plain value what it stands for.
+
+    The file has either a list of values, or a mapping from short names to what they stand for.
+    """
     if not isinstance(choices, list | dict) or not choices:
         raise place.error(f"the choices are empty or no list: {choices!r}; name at least one value")
     if isinstance(choices, dict):
@@ -96,7 +101,9 @@ def _choices(place: Place, choices: Any) -> tuple[CategoricalDistribution, dict[
     stands_for: dict[Scalar, Any] = {}
     for choice in choices:
         plain = choice is None or isinstance(choice, bool | int | float | str)
+        # Optuna stores plain values alone, so a list or a mapping is known by its text.
         label = choice if plain else json.dumps(choice)
+        # To Python, 1, 1.0 and True are equal; here they are different choices.
         if any(label == other and type(label) is type(other) for other in labels):
             raise place.error(f"the choice {label!r} stands twice; name each once")
         labels.append(label)

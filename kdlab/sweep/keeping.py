@@ -1,4 +1,4 @@
-"""What trials leave behind is bounded: stages that only the lesser trials used are freed."""
+"""Bounds what trials leave on the disk: stages that only the lesser trials used are freed."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,10 +15,10 @@ from kdlab.tracking.records import unsent
 
 
 def keep_count(text: str) -> int | None:
-    """``best:5`` is 5, ``all`` is None.
+    """Return how many of the best trials keep their stages: 5 for ``best:5``, None (which is no bound) for ``all``.
 
     Raises:
-        ConfigurationError: If it is neither.
+        ConfigurationError: If the text is neither ``all`` nor ``best:`` with a number of at least 1.
     """
     if text == "all":
         return None
@@ -30,13 +30,22 @@ def keep_count(text: str) -> int | None:
 
 @contextmanager
 def in_use(place: StudyPlace) -> Iterator[None]:
-    """Between looking at what a trial can reuse and saying so, nothing is freed."""
+    """Hold the lock under which no stage is freed, while a trial looks up and records the stages that it uses."""
     with place.lock("keep"):
         yield
 
 
 def free_lesser(study: Study, place: StudyPlace, keep: int | None) -> None:
-    """Free the stages of trials that are neither among the best nor running, nor used by anything else, nor unsent."""
+    """Free the stages that only the lesser trials of a study used.
+
+    A stage stays if one of the best trials or an unfinished trial uses it, if another finished or running execution
+    refers to it, or if MLflow has not received all of it.
+
+    Args:
+        study: the study.
+        place: the study's place.
+        keep: how many of the best trials keep their stages; None frees nothing.
+    """
     if keep is None:
         return
     with in_use(place):
@@ -45,7 +54,7 @@ def free_lesser(study: Study, place: StudyPlace, keep: int | None) -> None:
         open_ones = [t for t in trials if not t.state.is_finished()]
         kept = _stages([*open_ones, *(t for t in trials if t.number in best)])
         kept |= referenced(place.mlruns, plain_only=True) | unsent(place.mlruns)
-        # What is not finished may be gone on with by a retry, and is small; `kdlab clean` shows it.
+        # A retry may continue the unfinished stages of a failed trial, and they are small; `kdlab clean` shows them.
         lesser = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and t.number not in best]
         for name in sorted(_stages(lesser) - kept):
             free(place.mlruns / "stages" / name)

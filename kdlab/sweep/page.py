@@ -1,4 +1,4 @@
-"""A sweep as one HTML page that needs nothing else: how it went, what mattered, which trade-offs there are."""
+"""A sweep as one HTML page that needs no other file: how it went, what mattered, and which trade-offs there are."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -23,12 +23,12 @@ from kdlab.sweep.study_place import StudyPlace
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-#: So many trials stand in the table, and so many contour maps on the page.
+#: The most trials in a table, and the most contour maps for one objective.
 ROWS, CONTOURS = 20, 6
 
 
 def write_page(sweep: Sweep, study: Study, place: StudyPlace) -> Path:
-    """Write ``mlruns/reports/<study>-sweep.html``; its path."""
+    """Write ``mlruns/reports/<study>-sweep.html`` and return its path."""
     path = place.mlruns / "reports" / f"{place.name}-sweep.html"
     with replacing(path) as scratch:
         scratch.write_text(_page(sweep, study, place), encoding="utf-8")
@@ -36,7 +36,7 @@ def write_page(sweep: Sweep, study: Study, place: StudyPlace) -> Path:
 
 
 def summary(sweep: Sweep, study: Study) -> str:
-    """The sweep in Markdown, for its page in MLflow."""
+    """Return the sweep in Markdown, for its page in MLflow: how many trials ended in which way, and the best trial."""
     lines = [_count_line(study)]
     best = ranked(study)[:1]
     for trial in best:
@@ -60,11 +60,11 @@ def _page(sweep: Sweep, study: Study, place: StudyPlace) -> str:
 
 
 def _html(figure: "Figure", first: bool) -> Markup:
-    """The figure as HTML; plotly's own script comes with the first, so that the page opens without a network."""
-    # The heading is the title, and the paper is the page's.
+    """Return a figure as HTML; the first one brings plotly's own script, so that the page opens without a network."""
+    # The page has a heading in place of the title, and a background of its own.
     figure.update_layout(title=None, paper_bgcolor="rgba(0,0,0,0)", modebar_bgcolor="rgba(0,0,0,0)")
     drawn = figure.to_html(full_html=False, include_plotlyjs=first, config={"displaylogo": False})
-    return Markup(drawn)  # noqa: S704 plotly writes the names as JSON, which cannot end its script
+    return Markup(drawn)  # noqa: S704 plotly writes names as JSON, which cannot close the script
 
 
 def _count_line(study: Study) -> str:
@@ -74,7 +74,7 @@ def _count_line(study: Study) -> str:
 
 
 def _best_trials(sweep: Sweep, study: Study) -> tuple[list[str], list[list[str]]]:
-    """The heading and the rows of the table of the best trials."""
+    """Return the heading and the rows of the table of the best trials."""
     best, on_front = ranked(study), {trial.number for trial in front(study)}
     names = list(dict.fromkeys(name for trial in best for name in trial.params))
     goals = [f"{o.name} ({'higher' if o.maximize else 'lower'} is better)" for o in sweep.objectives]
@@ -91,7 +91,7 @@ def _best_trials(sweep: Sweep, study: Study) -> tuple[list[str], list[list[str]]
 
 
 def _failed_trials(study: Study) -> list[list[str]]:
-    """The last failed trials, each with the reason."""
+    """Return rows for the last failed trials: the trial's number and the reason."""
     failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     return [[str(trial.number), str(trial.user_attrs.get(REASON, "its worker died"))] for trial in failed[-ROWS:]]
 
@@ -108,7 +108,7 @@ def _figures(sweep: Sweep, study: Study) -> "Iterator[tuple[str, Figure]]":
     always = [name for name in done[0].params if all(name in trial.params for trial in done)]
     vary = [name for name in always if len({repr(trial.params[name]) for trial in done}) > 1]
     with quiet():
-        # A cloud in three dimensions cannot be read; two aims at a time can.
+        # A cloud of points in three dimensions cannot be read, so objectives are drawn in pairs.
         for x, y in combinations(range(len(sweep.objectives)), 2):
             yield _pareto_front(sweep, study, x, y)
         for position, objective in enumerate(sweep.objectives):
@@ -116,7 +116,7 @@ def _figures(sweep: Sweep, study: Study) -> "Iterator[tuple[str, Figure]]":
 
 
 def _pareto_front(sweep: Sweep, study: Study, x: int, y: int) -> "tuple[str, Figure]":
-    """Two objectives of every trial; those that no other beats in all objectives stand out."""
+    """Draw two objectives of every trial; the trials that no other beats in all objectives stand out."""
     names = [sweep.objectives[position].name for position in (x, y)]
 
     def values(trial: FrozenTrial) -> tuple[float, float]:
@@ -129,7 +129,7 @@ def _of_objective(study: Study, position: int, name: str, vary: list[str]) -> "I
     def value(trial: FrozenTrial) -> float:
         return float(trial.values[position])
 
-    # With one objective Optuna knows its direction, and draws the best darkest.
+    # Without a target Optuna knows the direction of its one objective, and draws the best trials darkest.
     target = value if len(study.directions) > 1 else None
     yield f"History of {name}", draw.plot_optimization_history(study, target=target, target_name=name)
     if not vary:
@@ -148,7 +148,10 @@ def _of_objective(study: Study, position: int, name: str, vary: list[str]) -> "I
 
 
 def _by_importance(study: Study, names: list[str], position: int) -> list[str]:
-    """The settings that mattered most come first; temperature and alpha, which everybody asks for, before them."""
+    """Return up to four settings for the contour maps, those that mattered most first.
+
+    Temperature and alpha come before all others, because everybody asks for them.
+    """
     popular = [name for name in names if name in ("temperature", "alpha")]
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     rest = [name for name in names if name not in popular]

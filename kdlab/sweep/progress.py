@@ -1,4 +1,4 @@
-"""How far a sweep is: one line that is kept up to date on a terminal, a line a trial elsewhere."""
+"""The progress of a sweep: a line for each ended trial and, on a terminal, a last line that is kept up to date."""
 
 import sys
 import time
@@ -21,9 +21,9 @@ class SweepProgress:
 
     Args:
         study: the study.
-        sweep: names of the objectives.
-        trials: how many completed and pruned ones are asked for; None is no bound.
-        workers: how many work at it here.
+        sweep: the sweep, which names the objectives.
+        trials: how many completed and pruned trials are asked for; None is no bound.
+        workers: how many workers work at it here.
     """
 
     def __init__(self, study: Study, sweep: Sweep, trials: int | None, workers: int) -> None:
@@ -43,7 +43,7 @@ class SweepProgress:
             self._live.stop()
 
     def look(self) -> None:
-        """Show what has changed."""
+        """Print the trials that have ended since the last call; on a terminal, bring the last line up to date."""
         trials = self._study.get_trials(deepcopy=False)
         for trial in trials:
             if trial.state.is_finished() and trial.number not in self._told:
@@ -57,7 +57,7 @@ class SweepProgress:
             self._live.update(Text(self.summary(trials)), refresh=True)
 
     def line(self, trial: FrozenTrial) -> str:
-        """What came of a trial."""
+        """Return one line on how a trial has ended, and with which values."""
         values = ", ".join(f"{name}={setting(value)}" for name, value in trial.params.items())
         if trial.state == TrialState.COMPLETE:
             ending = ", ".join(
@@ -72,7 +72,7 @@ class SweepProgress:
         return f"trial {trial.number}: {ending}  ({values})"
 
     def summary(self, trials: list[FrozenTrial]) -> str:
-        """The whole sweep in one line."""
+        """Return the state of the whole sweep in one line."""
         by_state = Counter(trial.state for trial in trials)
         done = self._good(trials)
         parts = [
@@ -94,6 +94,7 @@ class SweepProgress:
         return f"best {self._sweep.objectives[0].name} {number(best[0].values[0])} (trial {best[0].number})"
 
     def _left(self, done: int) -> str:
+        # Trials of an earlier start say nothing about how fast this one is.
         since = done - self._before
         if self._trials is None or since < 1:
             return ""

@@ -1,4 +1,4 @@
-"""Giving a trial up early: when it lags behind the others, or has no numbers left."""
+"""Giving a trial up early: because it lags behind the others, or because its weights are no longer finite."""
 
 import lightning.pytorch as lightning
 import optuna
@@ -11,16 +11,16 @@ from kdlab.sweep.criteria import Measured
 
 
 class Pruned(optuna.TrialPruned, GivenUp):
-    """A trial that lags behind: Optuna's word for it, and the run's."""
+    """The trial lags behind and is given up: Optuna counts it as pruned, and its execution does not count as failed."""
 
 
 class Pruning(lightning.Callback):
     """Reports a stage's metric to the study and stops the trial when its pruner says so.
 
     Args:
-        trial: whose value it is.
-        quantity: the number that is reported.
-        folder: of the stage; epochs that it has already are reported at once.
+        trial: the trial whose metric is reported.
+        quantity: the metric.
+        folder: the stage's folder; the epochs that it has already are reported at once.
     """
 
     def __init__(self, trial: Trial, quantity: Measured, folder: StageFolder) -> None:
@@ -30,7 +30,9 @@ class Pruning(lightning.Callback):
             self._report(epoch, value)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Report, and stop if the trial is far behind; the last epoch is never in vain.
+        """Report the metric of this epoch, and stop if the trial is far behind.
+
+        A trial is not given up after its last epoch, because that would save no time.
 
         Raises:
             Pruned: If the trial is given up.
@@ -43,16 +45,17 @@ class Pruning(lightning.Callback):
             raise Pruned(f"given up after epoch {trainer.current_epoch + 1}")
 
     def _report(self, epoch: int, value: float) -> None:
+        # Optuna warns about an epoch that has a value already, and NaN cannot be compared.
         if epoch not in self._reported and value == value:
             self._reported.add(epoch)
             self._trial.report(value, epoch)
 
 
 class Divergence(lightning.Callback):
-    """Ends a training whose weights are no numbers any more."""
+    """Ends a training whose weights are infinite or NaN."""
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Look at the weights once an epoch.
+        """Check all weights before each validation.
 
         Raises:
             DivergedError: If one of them is infinite or NaN.

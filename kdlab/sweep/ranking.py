@@ -1,4 +1,4 @@
-"""Which trials are best: by the one objective, or by their distance from the best of each of several."""
+"""Ranks trials: by their value if there is one objective, by their distance from the best values if there are more."""
 
 from optuna import Study
 from optuna.study import StudyDirection
@@ -8,13 +8,17 @@ from kdlab.sweep.study import feasible
 
 
 def completed(study: Study) -> list[FrozenTrial]:
-    """Completed trials that keep every constraint; all completed ones where none does."""
+    """Return the completed trials that keep every constraint, or all completed trials if none of them does."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [trial for trial in trials if feasible(trial)] or trials
 
 
 def front(study: Study) -> list[FrozenTrial]:
-    """The trials that no other beats in every objective, by number; equal ones stand for each other."""
+    """Return the Pareto front, by trial number: the trials that no other beats.
+
+    A trial beats another if it is at least as good in every objective and better in one. Of trials with the same values
+    only the first is returned.
+    """
     signs = _signs(study)
     trials = completed(study)
     points = {trial.number: _signed(trial, signs) for trial in trials}
@@ -28,10 +32,11 @@ def front(study: Study) -> list[FrozenTrial]:
 
 
 def ranked(study: Study) -> list[FrozenTrial]:
-    """Completed trials, best first; with several objectives the front first, its best trade-off before all.
+    """Return the trials of ``completed``, best first.
 
-    The trade-off is the trial nearest to the best value of every objective, each measured between the front's own best
-    and worst, so that no unit outweighs another.
+    With several objectives the trials of the Pareto front come first, and the best trade-off before all others. The
+    trade-off is the trial nearest to the best value of every objective. Distances are measured between the front's own
+    best and worst value of each objective, so that no unit outweighs another.
     """
     signs = _signs(study)
     trials = completed(study)
@@ -40,6 +45,7 @@ def ranked(study: Study) -> list[FrozenTrial]:
     if len(signs) == 1:
         return sorted(trials, key=lambda trial: (_signed(trial, signs), trial.number))
     best = front(study)
+    # The front alone gives the scale, so that a very bad trial does not change which trade-off is chosen.
     columns = list(zip(*(_signed(trial, signs) for trial in best), strict=True))
 
     def distance(trial: FrozenTrial) -> float:

@@ -17,13 +17,18 @@ from kdlab.errors import listing, suggestion
 
 @dataclass(frozen=True)
 class Made:
-    """A class with its arguments; each worker makes an object of its own."""
+    """A class of Optuna with its arguments, from which each worker makes an object of its own.
+
+    Args:
+        kind: the class.
+        arguments: what it is called with, by name.
+    """
 
     kind: type[Any]
     arguments: Mapping[str, Any]
 
     def sampler(self, seed: int) -> BaseSampler:
-        """The sampler, seeded where it draws at random and the file does not seed it."""
+        """Return a new sampler; it gets the seed if it takes one and the file does not give one."""
         arguments = dict(self.arguments)
         if "seed" in inspect.signature(self.kind).parameters and arguments.get("seed") is None:
             arguments["seed"] = seed
@@ -31,19 +36,24 @@ class Made:
         return made
 
     def pruner(self) -> BasePruner:
-        """The pruner."""
+        """Return a new pruner."""
         made: BasePruner = self.kind(**self.arguments)
         return made
 
 
 def sampler(document: Document, objectives: int, conditional: bool) -> Made:
-    """The sampler that the file names; by default a multivariate TPE that knows of the other workers' trials.
+    """Return the sampler that the file names; by default a multivariate TPE that knows of the other workers' trials.
+
+    Args:
+        document: the sweep file.
+        objectives: how many objectives there are.
+        conditional: whether some entries of the search exist only under conditions.
 
     Raises:
-        ConfigurationError: If it is none, or refuses its arguments.
+        ConfigurationError: If what the file names is no sampler, or refuses its arguments.
     """
     if document.content.get("sampler") is None:
-        # `group` splits a conditional space into parts that are sampled jointly, each on its own.
+        # `group` splits a conditional space into parts, and samples the entries of each part jointly.
         return Made(TPESampler, {"multivariate": True, "constant_liar": True, "group": conditional})
     made = _made(document, "sampler", "optuna.samplers", BaseSampler)
     made.sampler(0)
@@ -51,12 +61,18 @@ def sampler(document: Document, objectives: int, conditional: bool) -> Made:
 
 
 def pruner(document: Document, objectives: int, epochs: int) -> Made:
-    """The pruner that the file names; by default none for several objectives, else by the median of other trials.
+    """Return the pruner that the file names; by default none for several objectives, else Optuna's median pruner.
 
-    A quarter of the epochs is left to every trial: learning rates and warm-ups look worse at first than they are.
+    The median pruner judges no trial in the first quarter of its epochs, because learning rates and warm-ups look worse
+    at first than they are.
+
+    Args:
+        document: the sweep file.
+        objectives: how many objectives there are.
+        epochs: how many epochs the last judged stage has; 0 where that is not known.
 
     Raises:
-        ConfigurationError: If it is none, or refuses its arguments.
+        ConfigurationError: If what the file names is no pruner, or refuses its arguments.
     """
     if "pruner" not in document.content:
         if objectives > 1:
@@ -84,6 +100,6 @@ def _made(document: Document, key: str, package: str, base: type[Any]) -> Made:
             )
         spec = {**spec, "class_path": f"{package}.{name}"}
     call: Call = check_class(spec, [base], document / key)
-    call.build()  # a refused argument is an error of the file
+    call.build()  # so that a refused argument is reported with its place in the file
     arguments = {name: built(call.arguments[name]) for name in spec.get("init_args") or {}}
     return Made(call.target, arguments)  # type: ignore[arg-type]  # a class, by check_class

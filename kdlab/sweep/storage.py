@@ -1,4 +1,4 @@
-"""A study's storage: opened by many at once, and never torn by a stop."""
+"""A study's storage, which many processes may open at once and which a stop never leaves half-written."""
 
 import inspect
 import time
@@ -17,34 +17,34 @@ from kdlab.interruption import held_back
 from kdlab.sweep.study_place import StudyPlace
 from kdlab.tracking.addresses import shown
 
-#: Seconds between two signs of life of a running trial, and after how long without one it counts as dead. Workers of
-#: this machine are known to be dead at once, by their locks.
+#: Seconds between two signs of life of a running trial, and seconds without one after which it counts as dead. The
+#: death of a worker of this machine is noticed at once, by its lock.
 HEARTBEAT, GRACE = 15, 90
-#: How often a trial is tried again whose worker died.
+#: How often a trial is tried again after its worker died.
 RETRIES = 1
-#: How often the tables are looked for where others may be making them, and seconds between two looks.
+#: How often to look for the tables while others may be making them, and seconds between two looks.
 LOOKS, PAUSE = 6, 0.3
 
 
 class Storage(RDBStorage):
-    """Optuna's storage in a database, each call of which comes to its end before Ctrl-C or SIGTERM stops the process.
+    """Optuna's storage in a database; Ctrl-C and SIGTERM wait until the current call has come to its end.
 
     A session that is stopped within its commit can neither go on nor be closed: the trial's last state is then never
     written, and the file stays locked.
     """
 
 
-# All of them, for Optuna's cache in front of a storage calls some that are not public.
+# Private methods as well, because the cache that Optuna puts in front of a storage calls some of them.
 for _name, _call in vars(RDBStorage).items():
     if inspect.isfunction(_call) and not _name.startswith("__"):
         setattr(Storage, _name, held_back()(_call))
 
 
 def open_storage(place: StudyPlace) -> Storage:
-    """Open the storage; made if it is not there.
+    """Open the storage of a study, and make its tables if they are not there.
 
     Raises:
-        ConfigurationError: If it cannot be reached.
+        ConfigurationError: If the storage cannot be reached, or its address is not valid.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -59,9 +59,11 @@ def open_storage(place: StudyPlace) -> Storage:
 
 
 def _found_or_made(place: StudyPlace) -> Storage:
-    """Of two that make the tables at once one fails, and then finds them; whoever shares ``mlruns`` waits for a lock.
+    """Open the storage, and try again while another process may be making its tables.
 
-    A file that is not there fails alike and costs little; a server that does not answer is not asked again.
+    If two processes make the tables at once, one of them fails and finds them at its next try. This happens only to
+    processes that do not share ``mlruns``, because the others wait for a lock. A file that cannot be opened fails in
+    the same way, and trying again costs little; a server that does not answer is not asked again.
     """
     meanwhile = (IntegrityError, ProgrammingError, *([OperationalError] if place.one_machine else []))
     for _ in range(LOOKS - 1):
@@ -88,10 +90,13 @@ def _opened(place: StudyPlace) -> Storage:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Optuna's remarks on what is new in it; the proven set names its version."""
+    """Silence warnings of Optuna that tell a user nothing.
+
+    Most are about features that are new in Optuna: ``constraints.txt`` names the version with which kdlab is tested.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")  # said of every small study
-        # A conditional search falls back to single entries where two parts share none.
+        warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")  # every small study causes it
+        # In a conditional search, the sampler takes entries one by one where two parts of the space share none.
         warnings.filterwarnings("ignore", message="The parameter .* is sampled independently")
         yield

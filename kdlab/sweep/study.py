@@ -1,4 +1,4 @@
-"""An Optuna study as several workers share it: joined or made, its trials claimed one by one, and failed with them."""
+"""An Optuna study that several workers share: they join it, claim its trials, and fail those of dead workers."""
 
 import json
 import os
@@ -27,22 +27,23 @@ from kdlab.sweep.storage import GRACE, RETRIES, open_storage, quiet
 from kdlab.sweep.study_place import StudyPlace
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-#: What a trial says of itself in its user attributes.
+#: Names of user attributes: the last one is the study's, the others are a trial's.
 WORKER, STAGES, EXECUTION, REASON, CONTINUES, SIGNATURE = (
     "worker", "stages", "execution", "reason", "continues", "sweep",
 )  # fmt: skip
-#: Seconds in which whoever makes a study has queued its first trials; after that it counts as dead.
+#: Seconds that the maker of a study has to queue its first trials; after that it counts as dead.
 BEGINNING = 10.0
 #: Reasons for a trial's end that say nothing against its values.
 STOPPED, SURPLUS = "stopped", "enough others are running"
 
 
 def signature(sweep: Sweep, fingerprints: Mapping[str, str]) -> dict[str, Any]:
-    """What must stay the same for two trials to be comparable, part by part.
+    """Return what must stay the same for two trials to be comparable, by the name of each part.
 
     Args:
         sweep: the sweep.
-        fingerprints: of the stages with the experiment's own values; they know of data, code and settings.
+        fingerprints: fingerprints of the stages at the experiment's own values; they change with data, code and
+            settings.
     """
 
     def goal(quantity: Measured) -> str:
@@ -53,7 +54,7 @@ def signature(sweep: Sweep, fingerprints: Mapping[str, str]) -> dict[str, Any]:
         for entry in sweep.space.entries
     }
     aims = {f"objectives.{aim.name}": f"{aim.direction.name.lower()} {goal(aim.of)}" for aim in sweep.objectives}
-    # These texts are compared with those of a study's earlier trials: names of classes and fields are part of them.
+    # These texts are compared with those of earlier trials, so the names of classes and fields in them must not change.
     bounds = {f"constraints.{constraint.name}": repr(constraint) for constraint in sweep.constraints}
     searched = {place for entry in sweep.space.entries for place in entry.sets}
     fixed = {"fixed": [text for text in sweep.base if text.partition("=")[0] not in searched]}
@@ -62,10 +63,15 @@ def signature(sweep: Sweep, fingerprints: Mapping[str, str]) -> dict[str, Any]:
 
 
 def join(sweep: Sweep, place: StudyPlace, fingerprints: Mapping[str, str]) -> Study:
-    """The study of this sweep, made if there is none; the experiment's own values are its first trial.
+    """Return the study of a sweep; make it and queue its start values if there is none.
+
+    Args:
+        sweep: the sweep; its first start values are the experiment's own.
+        place: the study's place.
+        fingerprints: fingerprints of the stages at the experiment's own values.
 
     Raises:
-        ConfigurationError: If the name belongs to another search, or the storage cannot be reached.
+        ConfigurationError: If the name belongs to another search or another program, or the storage cannot be reached.
     """
     current = signature(sweep, fingerprints)
     storage = open_storage(place)
@@ -85,16 +91,17 @@ def join(sweep: Sweep, place: StudyPlace, fingerprints: Mapping[str, str]) -> St
                 f"the study {place.name!r} has trials of another search: {listing(changed)} changed since; "
                 f"give this one a name of its own: --study {place.name}-2"
             )
-        if len(trials) < len(sweep.start):  # new, or its maker was killed before all stood in the queue
+        if len(trials) < len(sweep.start):  # new, or its maker was killed before it had queued all
             for values in sweep.start:
                 study.enqueue_trial(values, skip_if_exists=True)
         return study
 
 
 def _made_or_found(sweep: Sweep, place: StudyPlace, storage: BaseStorage) -> Study:
-    """Make the study; one that is there already is given the time in which its maker signs it and queues its start.
+    """Make the study; if it is there already, give its maker time to sign it and to queue its start values.
 
-    Whoever does not share the folder holds another claim lock: two that begin one study must not both queue the start.
+    A process that does not share the folder holds another claim lock, and two that begin one study must not both queue
+    the start.
     """
     directions = [objective.direction for objective in sweep.objectives]
     try:
@@ -108,10 +115,10 @@ def _made_or_found(sweep: Sweep, place: StudyPlace, storage: BaseStorage) -> Stu
 
 
 def load(place: StudyPlace) -> Study:
-    """An existing study, for looking at it.
+    """Return an existing study, to look at it.
 
     Raises:
-        ConfigurationError: If there is none.
+        ConfigurationError: If there is no study of this name, or the storage cannot be reached.
     """
     storage = open_storage(place)
     try:
@@ -124,27 +131,28 @@ def load(place: StudyPlace) -> Study:
 
 
 def counts(study: Study) -> Counter[TrialState]:
-    """How many trials there are in each state."""
+    """Return how many trials there are in each state."""
     return Counter(trial.state for trial in study.get_trials(deepcopy=False))
 
 
 def good(study: Study) -> int:
-    """How many trials count: completed and pruned ones."""
+    """Return how many trials count towards the number that was asked for: completed and pruned ones."""
     by_state = counts(study)
     return sum(by_state[state] for state in FINISHED)
 
 
 def is_surplus(study: Study, number: int, target: int) -> bool:
-    """Whether a trial that was just begun is one too many; asked by its worker, this keeps the count by the storage.
+    """Return whether a trial that was just begun is one too many.
 
-    It is if the good trials and the begun or waiting ones before it make up the target already. Numbers are given one
-    after the other: when a trial looks, all before it are to be seen. So if more than the target were kept and ended
-    well, the last of them would have seen the others, and given itself back.
+    It is if the completed and pruned trials, together with those before it that are running or waiting, reach the
+    target already. The trial's own worker asks this, so the count is right even if workers share nothing but the
+    storage. Numbers are given one after the other: a worker that looks sees all trials with lower numbers. So if more
+    trials than the target were kept and ended well, the last of them would have seen the others and given itself back.
 
     Args:
         study: the study.
-        number: the trial's.
-        target: how many completed and pruned trials there shall be.
+        number: the trial's number.
+        target: how many completed and pruned trials there are to be.
     """
     others = [trial for trial in study.get_trials(deepcopy=False) if trial.number != number]
     good_ones = sum(trial.state in FINISHED for trial in others)
@@ -152,7 +160,10 @@ def is_surplus(study: Study, number: int, target: int) -> bool:
 
 
 def give_back(study: Study, trial: FrozenTrial) -> None:
-    """Queue a trial again that was begun and not needed, if its values were asked for; it itself ends as failed."""
+    """Queue the values of a trial that was begun and is not needed, if somebody asked for them.
+
+    The trial itself ends as failed. Values that the sampler would have drawn are not queued.
+    """
     if "fixed_params" in trial.system_attrs or trial.params:
         study.add_trial(
             optuna.create_trial(
@@ -166,12 +177,12 @@ def give_back(study: Study, trial: FrozenTrial) -> None:
 
 
 def feasible(trial: FrozenTrial) -> bool:
-    """Whether a trial keeps every constraint."""
+    """Return whether a trial keeps every constraint."""
     return all(value <= 0 for value in trial.constraints.values())
 
 
 def new_worker() -> str:
-    """A worker's name, unique over machines."""
+    """Return a name for a worker that no other worker has, on this machine or another."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
@@ -184,7 +195,7 @@ def alive(place: StudyPlace, worker: str) -> Iterator[None]:
         yield
         lease.end()
     finally:
-        lease.leave()  # after an error the file stays: others find it free, and bury the trial
+        lease.leave()  # after an error the file stays: others find it free, and fail the trial
 
 
 def _alive_file(place: StudyPlace, worker: str) -> Path:
@@ -192,9 +203,10 @@ def _alive_file(place: StudyPlace, worker: str) -> Path:
 
 
 def fail_dead_trials(study: Study, place: StudyPlace) -> None:
-    """Fail trials whose worker is dead, and queue them again; the claim lock is held by the caller.
+    """Fail the trials of dead workers and queue them again; the caller holds the claim lock.
 
-    A worker names itself in its trial before it gives the claim lock back: a running trial without a name has none.
+    A worker writes its name into its trial before it gives the claim lock back, so nobody works at a running trial
+    without a name.
     """
     with quiet():
         retry = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
@@ -204,7 +216,7 @@ def fail_dead_trials(study: Study, place: StudyPlace) -> None:
             try:
                 study.tell(trial.number, state=TrialState.FAIL)
             except (UpdateFinishedTrialError, ValueError):
-                continue  # it ended in this moment
+                continue  # it has just ended
             retry(study, trial)
         # Workers of other machines are known by their heartbeats alone.
         fail_stale_trials(study)
@@ -213,7 +225,7 @@ def fail_dead_trials(study: Study, place: StudyPlace) -> None:
 def _dead(trial: FrozenTrial, place: StudyPlace) -> bool:
     worker = trial.user_attrs.get(WORKER)
     if worker is None:
-        # Whoever does not share this folder has a claim lock of its own: give it time to sign.
+        # A worker that does not share this folder holds another claim lock, so it gets time to write its name.
         age = datetime.now() - trial.datetime_start if trial.datetime_start is not None else timedelta(0)
         return place.own or age > timedelta(seconds=GRACE)
     file = _alive_file(place, worker)
@@ -226,7 +238,8 @@ def _dead(trial: FrozenTrial, place: StudyPlace) -> bool:
 def claiming(place: StudyPlace) -> Iterator[FileLock]:
     """Hold the lock under which trials are counted and begun, so that no two workers take the last one.
 
-    Whoever does not share the folder holds another lock; what both begin is sorted out by ``is_surplus``.
+    The caller may release the lock earlier. Workers that do not share the folder hold another lock; ``is_surplus``
+    sorts out what both have begun.
     """
     lock = place.lock("claim")
     lock.acquire()

@@ -1,4 +1,4 @@
-"""Where a study keeps what it needs."""
+"""The place of a study: its name, its storage and its folder."""
 
 import re
 import socket
@@ -20,9 +20,9 @@ class StudyPlace:
     """A study's name, storage and folder.
 
     Args:
-        name: of the study.
-        url: of the storage, as SQLAlchemy takes it.
-        mlruns: folder of stages and tracking, shared by all workers.
+        name: the study's name.
+        url: the address of the storage, as SQLAlchemy takes it; it may hold a password.
+        mlruns: the folder of stages and tracking, which all workers share.
     """
 
     name: str
@@ -31,12 +31,12 @@ class StudyPlace:
 
     @property
     def folder(self) -> Path:
-        """Locks and logs of the workers."""
+        """The folder for the workers' locks and logs."""
         return self.mlruns / "sweeps" / self.name
 
     @property
     def own(self) -> bool:
-        """Whether the storage lies inside ``mlruns``, so that whoever sees it sees the locks as well."""
+        """Whether the storage lies inside ``mlruns``, so that every process that sees it sees the locks as well."""
         return self.url == own_storage(self.mlruns)
 
     @property
@@ -46,17 +46,22 @@ class StudyPlace:
 
     @property
     def shown(self) -> str:
-        """The storage as it may be printed."""
+        """The address of the storage without its secrets, for printing."""
         return shown(self.url)
 
     def lock(self, name: str) -> FileLock:
-        """A lock that all workers of the study see."""
+        """Return a lock that all workers see if they share ``mlruns``; the caller takes it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder / f"{name}.lock")
 
 
 def place_of(name: str, storage: str | None, mlruns: Path) -> StudyPlace:
-    """Where a study is; by default in a database inside ``mlruns``.
+    """Return the place of a study.
+
+    Args:
+        name: the study's name.
+        storage: the address of its storage; None is a database inside ``mlruns``.
+        mlruns: the folder of stages and tracking.
 
     Raises:
         ConfigurationError: If the name cannot name a folder.
@@ -67,8 +72,8 @@ def place_of(name: str, storage: str | None, mlruns: Path) -> StudyPlace:
 
 
 def own_storage(mlruns: Path) -> str:
-    """The address of the database inside ``mlruns``."""
-    # SQLAlchemy reads these three as parts of an address.
+    """Return the address of the database inside ``mlruns``."""
+    # SQLAlchemy would read these three characters as parts of the address.
     path = str(mlruns / "optuna.db").replace("%", "%25").replace("?", "%3F").replace("#", "%23")
     return f"sqlite:///{path}"
 
@@ -76,8 +81,12 @@ def own_storage(mlruns: Path) -> str:
 def check_storage(place: StudyPlace, nodes: Sequence[Node]) -> None:
     """Refuse a storage that not all nodes can reach.
 
+    Args:
+        place: the study's place.
+        nodes: the nodes of the cluster.
+
     Raises:
-        ConfigurationError: If it is a file of this machine, and there are others.
+        ConfigurationError: If the storage is a file of this machine, and a node is on another machine.
     """
     elsewhere = {node.address for node in nodes if node.host != socket.gethostname()}
     if place.one_machine and (elsewhere or len({node.address for node in nodes}) > 1):

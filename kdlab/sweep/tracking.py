@@ -1,9 +1,9 @@
-"""A sweep in MLflow: one run for its life, above the runs of its trials.
+"""A sweep in MLflow: one run for the whole sweep, above the runs of its trials.
 
 ``mlruns/sweeps/<study>/mlflow.json`` is the record of that run. While a launcher lives it holds the lock on
-``<name>.launched`` beside it; the kernel lifts it however the launcher ends, and whoever finds it so sends what the
-record has and closes the run. Sending again changes nothing: all that is sent, and of which time, is in the record
-before.
+``<name>.launched`` beside it, and the kernel lifts the lock however the launcher ends. A later command that finds the
+lock free sends what the record has and closes the run. Sending twice changes nothing, because all values and their
+times are in the record before they are sent.
 """
 
 import logging
@@ -30,19 +30,20 @@ from kdlab.tracking.store import Store, address, failures, quiet
 
 logger = logging.getLogger(__name__)
 
-# Of a record that was just made; a file that lacks one is no record of this kind.
+# Keys of a record; a file that lacks one of them is no record of a sweep.
 KEPT = ("store", "experiment", "folder", "name", "sweep", "tags", "started", "status", "finished", "metrics")
 FURTHER = ("description", "files", "best", "said")
 
 
 class SweepRun:
-    """The parent of all trials of a study; a store that is away or silent costs one warning and nothing else.
+    """The run in MLflow that is the parent of all trials of a study.
 
-    A server gets ``PATIENCE`` seconds at the beginning and at the end; the next command closes what it did not take.
+    A store that cannot be reached or does not answer costs one warning and nothing else. A server gets ``PATIENCE``
+    seconds at the beginning and at the end; the next command sends what it did not take, and closes the run.
 
     Args:
-        place: the study's.
-        experiment: MLflow's experiment.
+        place: the study's place.
+        experiment: the name of the experiment in MLflow.
     """
 
     def __init__(self, place: StudyPlace, experiment: str) -> None:
@@ -52,7 +53,7 @@ class SweepRun:
 
     @held_back()
     def open(self) -> str | None:
-        """Find the run, or make it; its id, None if the store is away."""
+        """Find or make the run and return its id, or None if the store cannot be reached."""
         close_abandoned(self.place.mlruns)
         bounded(self.place.mlruns, self._open, "the sweep has no page there until its end")
         return self.id
@@ -66,12 +67,22 @@ class SweepRun:
         files: Sequence[Path] = (),
         best: Sequence[FrozenTrial] = (),
     ) -> None:
-        """Give the run its numbers, its page and its status, and tag the best trials."""
+        """Give the run its numbers, its page and its status, and tag the best trials.
+
+        Nothing happens if the study has no record of a run.
+
+        Args:
+            status: how the sweep ended, in MLflow's words.
+            metrics: numbers of the whole sweep.
+            description: the text of the run's page, in Markdown.
+            files: files that are attached to the run.
+            best: the trials whose runs are tagged as the best.
+        """
         record = read_json(record_of_sweep(self.place.folder))
         if record is None:
             return
         now = int(time.time() * 1000)
-        # What a killed launcher said already is said again with its time, which MLflow keeps once.
+        # An unchanged value keeps the time at which it was first sent: MLflow stores the same value and time only once.
         unchanged = {name: at for name, (value, at) in record["said"].items() if metrics.get(name) == value}
         record |= {
             "status": status,
@@ -93,7 +104,7 @@ class SweepRun:
         mlruns, folder = self.place.mlruns, self.place.folder
         self.place.folder.mkdir(parents=True, exist_ok=True)
         self._alive.hold(10)
-        # Word is left before there is a run, so that none stays open of a process that was killed in between.
+        # The host is noted before there is a run, so that no run stays open if this process is killed in between.
         write_json(self._alive.path.with_suffix(".json"), {"host": socket.gethostname()})
         before = read_json(record_of_sweep(folder)) or {}
         key = address(mlruns, None)[1]
@@ -106,7 +117,7 @@ class SweepRun:
                 "sweep": self.place.name,
                 "tags": provenance(),
                 "started": before.get("started", int(time.time() * 1000)),
-                "status": Status.KILLED,  # unless somebody says otherwise
+                "status": Status.KILLED,  # it stays so if this launcher is killed
                 "finished": None,
                 "metrics": {},
                 "description": "",
@@ -125,19 +136,21 @@ class SweepRun:
 
 
 def record_of_sweep(folder: Path) -> Path:
-    """Where the record of a study's run stands."""
+    """Return the path of the record of a study's run, in the study's folder."""
     return folder / "mlflow.json"
 
 
 def bounded(mlruns: Path, call: Callable[[], None], then: str) -> bool:
-    """Make a call to the store that a server may take ``PATIENCE`` seconds for; whether it was made.
+    """Make a call to the store, and return whether it succeeded in time.
+
+    A server gets ``PATIENCE`` seconds, a database that is a file gets ``LOCAL_SILENCE`` seconds.
 
     Args:
-        mlruns: the folder.
-        call: what is to be done.
-        then: what to say where it cannot be done.
+        mlruns: the folder that the store belongs to.
+        call: makes the call.
+        then: what the warning says of the consequence if the call fails.
     """
-    quiet()  # loads MLflow, which is no server's fault
+    quiet()  # loads MLflow, for which the server must not be blamed
     uri, _ = address(mlruns, None)
     try:
         within(LOCAL_SILENCE if is_file(uri) else PATIENCE, call)
@@ -149,7 +162,7 @@ def bounded(mlruns: Path, call: Callable[[], None], then: str) -> bool:
 
 
 def found_or_made(store: Store, record: Record) -> str:
-    """The id of the run that a record is of."""
+    """Return the id of the run that belongs to a record; the run is made if the store has none."""
     experiment = store.experiment(record["experiment"])
     here = f"{store.home}/{record['folder']}"
     runs = store.client.search_runs([experiment], f"tags.`kdlab.folder` = '{here}'", max_results=1)
@@ -161,7 +174,7 @@ def found_or_made(store: Store, record: Record) -> str:
 
 
 def tell(store: Store, folder: Path, record: Record) -> str:
-    """Give a sweep's run all that its record has, and its status; the run's id."""
+    """Send everything that a record has to the run of its sweep, with the final status, and return the run's id."""
     if record["finished"] is None:
         record["finished"] = int(time.time() * 1000)
         write_json(record_of_sweep(folder), record)
@@ -169,7 +182,9 @@ def tell(store: Store, folder: Path, record: Record) -> str:
     for name, value in record["metrics"].items():
         log_metrics(store, run, metrics_of({cleaned(name): value}, record["said"].get(name, (value, ended))[1], 0))
     if record["description"]:
+        # MLflow takes at most 8000 characters in a tag.
         store.client.set_tag(run, "mlflow.note.content", record["description"][:7900])
+    # A launcher that was killed may have left a part of a file that it was sending.
     store.discard_uploads(run)
     for file in map(Path, record["files"]):
         if file.exists():
@@ -180,7 +195,7 @@ def tell(store: Store, folder: Path, record: Record) -> str:
 
 
 def _tag(store: Store, record: Record) -> None:
-    """Tag the best trials' runs; one that was best before is so no longer."""
+    """Tag the runs of the best trials, and take the tag from those that were the best before."""
     experiment = store.experiment(record["experiment"])
     trials = [read_json(record_of(store.mlruns, execution)) or {} for execution in record["best"]]
     best_runs = [str(trial["parents"][store.key]) for trial in trials if store.key in trial.get("parents", {})]
@@ -194,7 +209,7 @@ def _tag(store: Store, record: Record) -> None:
 
 @held_back()
 def close_abandoned(mlruns: Path) -> None:
-    """Close the runs of sweeps whose launchers of this machine are dead, unless another one works at them.
+    """Close the runs of sweeps whose launchers have all run on this machine and are dead.
 
     Locks of another machine may be invisible here, so its launchers count as alive.
     """
@@ -223,13 +238,16 @@ def _read(folder: Path) -> Record | None:
 
 
 def _taken(lease: Lease) -> bool:
-    """Whether the launcher is dead, its lock now held here; one of another machine may live."""
+    """Return whether the launcher is dead; if it is, its lock is held here now.
+
+    A launcher of another machine counts as alive.
+    """
     word = read_json(lease.path.with_suffix(".json")) or {}
     return word.get("host") == socket.gethostname() and lease.take()
 
 
 def rebuilt(store: Store) -> dict[str, str]:
-    """Make the runs of all sweeps anew in a store that has none; their new ids by the study's name."""
+    """Make the runs of all sweeps anew in a store that has none, and return their new ids by the study's name."""
     made = {}
     for folder in sorted((store.mlruns / "sweeps").glob("*")):
         record = _read(folder)
@@ -239,6 +257,6 @@ def rebuilt(store: Store) -> dict[str, str]:
 
 
 def _forget(lease: Lease) -> None:
-    """Remove a launcher's marker and word, and give the lease back."""
+    """Remove a launcher's lock file and the note of its host, and give the lease back."""
     lease.end()
     lease.path.with_suffix(".json").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One trial: the experiment with other values, run like any other, without its test."""
+"""One trial: the experiment with other values, run like any other experiment but without its test."""
 
 import math
 import secrets
@@ -30,12 +30,12 @@ from kdlab.tracking.courier import Courier
 from kdlab.tracking.provenance import provenance
 from kdlab.tracking.tracker import courier_for
 
-#: What a machine says that has no memory left, besides torch's own class.
+#: What errors say where no memory is left, besides torch's own class of error.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class TrialFailedError(Exception):
-    """A trial that has no value, by no fault of the configuration; the sweep goes on."""
+    """A trial has no value, although the configuration is right; the sweep goes on."""
 
 
 @dataclass
@@ -43,10 +43,10 @@ class Trials:
     """Runs the trials of one worker, which share the data and the teachers in memory.
 
     Args:
-        sweep: what is searched.
-        place: the study's.
-        options: accelerator and folder.
-        parent: MLflow's run of the whole sweep, where there is one.
+        sweep: the sweep.
+        place: the study's place.
+        options: the choices of every trial's execution, such as the accelerator.
+        parent: the id of MLflow's run of the whole sweep, if there is one.
     """
 
     sweep: Sweep
@@ -55,11 +55,15 @@ class Trials:
     parent: str | None = None
     _before: Context | None = None
     _origin: dict[str, str] = field(default_factory=provenance)
-    # One for all trials: a store that is late with one is not waited for again with the next.
+    # All trials share one courier, so that a slow store is not waited for anew with each trial.
     _courier: Courier | None = None
 
     def values(self, trial: Trial, values: Values) -> list[float]:
-        """Train what the trial changes; what it is worth, by objective.
+        """Train what the trial changes, and return its values, one for each objective.
+
+        Args:
+            trial: the trial.
+            values: what it tries, by the names of the search's entries.
 
         Raises:
             optuna.TrialPruned: If it was given up.
@@ -88,14 +92,14 @@ class Trials:
         return worth
 
     def _planned(self, context: Context, trial: Trial) -> list[StageNode]:
-        """What the trial runs and reuses, said to all others before anything of it can be freed."""
+        """Return the stages that the trial runs or reuses, and record them before any can be freed."""
         with in_use(self.place):
             nodes = seed_by_seed(context.plan())
             trial.set_user_attr(STAGES, [node.fingerprint for node in nodes])
         return nodes
 
     def _name(self, trial: Trial) -> Name:
-        """A trial is a run with a name of its own."""
+        """Return the name of the trial's execution, with the tags of its run in MLflow."""
         tags = {**self._origin, "sweep": self.place.name, "trial": str(trial.number)}
         if self.parent is not None:
             tags["mlflow.parentRunId"] = self.parent
@@ -104,7 +108,10 @@ class Trials:
         return Name(sweep_name(self.sweep), identity, f"{self.place.name} trial {trial.number}", tags)
 
     def _run(self, current: CurrentExecution, trial: Trial) -> list[float]:
-        """Train the nodes; what they are worth. An end that is no fault of the configuration is one of the trial."""
+        """Train the stages and return the trial's values, one for each objective.
+
+        Divergence and a lack of memory fail this trial alone; any other error ends the sweep.
+        """
         try:
             self._train(current, trial)
             return self._measure(current, trial)
@@ -113,6 +120,7 @@ class Trials:
         except (MemoryError, RuntimeError, StageError) as error:
             if not out_of_memory(error):
                 raise
+            # The last context holds data and teachers in memory; the next trial loads them again.
             self._before = None
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -122,6 +130,7 @@ class Trials:
         rehearse_stages(current.context, list(dict.fromkeys(node.stage for node in current.nodes if not node.trained)))
         reported = self.sweep.reported
         last = self.sweep.stages[-1]
+        # Only one seed reports, because a trial has one value for each epoch.
         reporting = (last, current.context.experiment.seeds_of(last)[0])
         for node in current.nodes:
             callbacks: list[Callback] = [Divergence()]
@@ -162,12 +171,18 @@ class Trials:
 
 
 def sweep_name(sweep: Sweep) -> str:
-    """MLflow's experiment of the sweep, beside the experiment's own, so that its trials do not hide the runs there."""
+    """Return the name of the sweep's experiment in MLflow.
+
+    It is not the experiment's own name, because trials would hide the other runs there.
+    """
     return f"{sweep.experiment.name} sweeps"
 
 
 def seed_by_seed(nodes: Sequence[StageNode]) -> list[StageNode]:
-    """All stages at the first seed before the second: a trial is given up before it has cost every seed."""
+    """Return the stages ordered by seed: all at the first seed, then all at the second.
+
+    In this order a trial can be given up before it has cost every seed.
+    """
     rounds = Counter[str]()
     numbered = []
     for node in nodes:
@@ -177,7 +192,7 @@ def seed_by_seed(nodes: Sequence[StageNode]) -> list[StageNode]:
 
 
 def out_of_memory(error: BaseException | None) -> bool:
-    """Whether the machine or the GPU had no memory left, whoever says it."""
+    """Return whether the machine or the GPU had no memory left, as this error or one of its causes says."""
     while error is not None:
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             return True
@@ -188,5 +203,12 @@ def out_of_memory(error: BaseException | None) -> bool:
 
 
 def options_for(mlruns: Path, accelerator: str, stages: Sequence[str], quick: bool) -> Options:
-    """The choices of a trial's execution."""
+    """Return the choices of a trial's execution.
+
+    Args:
+        mlruns: the folder of stages and tracking.
+        accelerator: ``cpu``, ``gpu`` or ``auto``.
+        stages: the stages that the sweep judges.
+        quick: whether the experiment is read with the overrides of its key ``quick``.
+    """
     return Options(only=tuple(stages), accelerator=accelerator, mlruns=mlruns, quick=quick)

@@ -1,4 +1,4 @@
-"""A worker: takes trials of a study, one after the other, until there are enough."""
+"""A worker: it takes trials of a study, one after the other, until there are enough."""
 
 import hashlib
 import os
@@ -37,9 +37,9 @@ from kdlab.sweep.study import (
 from kdlab.sweep.study_place import StudyPlace
 from kdlab.sweep.trial import TrialFailedError, Trials
 
-#: Seconds between two looks whether the last running trials have ended well.
+#: Seconds between two looks at whether the last running trials have ended well.
 PATIENCE = 1.0
-#: So many failed trials in a row are no accident.
+#: So many failed trials in a row are no accident, and end the sweep.
 TOO_MANY = 10
 
 
@@ -48,7 +48,7 @@ class Target:
     """When a sweep is over.
 
     Args:
-        trials: how many completed and pruned trials there shall be; None is no bound.
+        trials: how many completed and pruned trials there are to be; None is no bound.
         until: the time, in seconds since 1970, after which no trial is begun; None is no bound.
         keep: how many of the best trials keep their stages; None is all.
     """
@@ -58,16 +58,16 @@ class Target:
     keep: int | None = 5
 
     def over(self) -> bool:
-        """Whether the time is up."""
+        """Return whether the time is up."""
         return self.until is not None and time.time() >= self.until
 
 
 def work(sweep: Sweep, place: StudyPlace, trials: Trials, target: Target) -> None:
-    """Run trials until there are as many as asked for, together with all other workers.
+    """Run trials until there are as many as asked for, together with those of all other workers.
 
     Raises:
-        ConfigurationError: If the experiment is wrong, or trials do nothing but fail.
-        Interrupted: If somebody stops the sweep; the trial that was running is tried again by the next.
+        ConfigurationError: If the experiment is wrong, or the last ``TOO_MANY`` trials failed.
+        Interrupted: If somebody stops the sweep; the trial that was running is queued again.
     """
     name = new_worker()
     with alive(place, name), terminable():
@@ -82,9 +82,10 @@ def work(sweep: Sweep, place: StudyPlace, trials: Trials, target: Target) -> Non
 
 
 def seed_of(study: Study, worker: str) -> int:
-    """Of the sampler: the first worker of a study draws the same every time, and no two workers draw alike.
+    """Return the seed of a worker's sampler, a whole number in [0, 2^32).
 
-    A study that goes on must not draw again what it drew at its start, so the number of trials enters.
+    The first worker of a study draws the same every time, and no two workers draw alike. A study that goes on must not
+    draw again what it drew at its start, so the seed depends on the number of trials.
     """
     count = len(study.get_trials(deepcopy=False))
     begun = any(t.user_attrs.get(WORKER) for t in study.get_trials(deepcopy=False))
@@ -93,9 +94,9 @@ def seed_of(study: Study, worker: str) -> int:
 
 
 def _one(study: Study, sweep: Sweep, place: StudyPlace, trials: Trials, target: Target, name: str) -> bool:
-    """Run a trial if one is left to be had; whether there may be more to do.
+    """Run a trial if one is left, and return whether there may be more to do.
 
-    A stop comes through while the trial runs; it waits where Optuna begins a trial or writes how it ended.
+    A stop ends the trial at once while it trains; it waits while Optuna begins a trial or writes how it ended.
     """
     with claiming(place) as claim, held_back() as stops:
         fail_dead_trials(study, place)
@@ -113,7 +114,7 @@ def _one(study: Study, sweep: Sweep, place: StudyPlace, trials: Trials, target: 
                 )
             free_lesser(study, place, target.keep)
             return True
-    # As many as needed are running elsewhere: one of them may fail.
+    # Enough trials are running elsewhere, but one of them may fail.
     time.sleep(PATIENCE)
     return True
 
@@ -123,9 +124,9 @@ class Claimed:
     """What a worker holds while it begins a trial.
 
     Args:
-        lock: kept until the trial is known to run here.
-        stops: Ctrl-C and SIGTERM, which wait.
-        worker: who has it.
+        lock: the claim lock, which is kept until the trial is known to run here.
+        stops: the signals Ctrl-C and SIGTERM, which wait meanwhile.
+        worker: the worker's name.
     """
 
     lock: FileLock
@@ -134,7 +135,7 @@ class Claimed:
 
 
 def _objective(trial: Trial, sweep: Sweep, trials: Trials, target: Target, claimed: Claimed) -> list[float]:
-    """One trial; the lock is given back as soon as the trial is known to run here."""
+    """Run one trial and return its values; the lock is given back as soon as the trial is known to run here."""
     try:
         trial.set_user_attr(WORKER, claimed.worker)
         _check_needed(trial, target)
@@ -161,21 +162,26 @@ def _check_needed(trial: Trial, target: Target) -> None:
 
 
 def check_for_progress(study: Study) -> None:
-    """Stop where trials do nothing but fail.
+    """Stop a sweep in which trials do nothing but fail.
 
     Raises:
-        StageError: If the last trials all failed.
+        StageError: If the last ``TOO_MANY`` trials all failed, and not because of a stop, a dead worker or enough other
+            trials.
     """
     ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     last = sorted(ended, key=lambda trial: (trial.datetime_complete is None, trial.datetime_complete))[-TOO_MANY:]
     reasons = [t.user_attrs.get(REASON) for t in last if t.state == TrialState.FAIL]
+    # A trial without a reason failed because its worker died, which says nothing against its values.
     failed = [reason for reason in reasons if reason not in (None, STOPPED, SURPLUS)]
     if len(failed) == TOO_MANY:
         raise StageError(f"the last {TOO_MANY} trials failed, the last one: {failed[-1]}; narrow the search")
 
 
 def die_with_parent() -> None:
-    """Stop as after Ctrl-C when the launcher is gone: its end of the pipe is closed however it dies."""
+    """Stop this process as Ctrl-C would when the launcher is gone.
+
+    The launcher holds the other end of this process's input, and that end is closed however the launcher dies.
+    """
 
     def watch() -> None:
         while os.read(0, 1024):  # not sys.stdin, whose lock would be held when the interpreter ends

@@ -8,7 +8,14 @@ from kdlab.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of a cluster, with its whole CPUs and GPUs."""
+    """A machine of a cluster.
+
+    Args:
+        address: its network address.
+        host: its host name.
+        cpus: how many whole CPUs it has.
+        gpus: how many whole GPUs it has.
+    """
 
     address: str
     host: str
@@ -16,9 +23,14 @@ class Node:
     gpus: int
 
     def room(self, cpus: int, gpus: float) -> int:
-        """How many workers fit that want so many CPUs and such a part of a GPU each."""
+        """Return how many workers fit on this machine.
+
+        Args:
+            cpus: CPUs for each worker, at least 1.
+            gpus: part of a GPU for each worker, in [0, 1].
+        """
         fit = self.cpus // cpus
-        # A worker's part lies on one GPU: 0.4 lets two share it. The small number is for 1/3.
+        # A worker's part lies on one GPU, so 0.4 lets two share it. The small number makes up for rounding 1/3.
         return min(fit, self.gpus * int(1 / gpus + 1e-9)) if gpus else fit
 
 
@@ -27,7 +39,7 @@ class Share:
     """How many workers there are, and what each gets.
 
     Args:
-        workers: how many.
+        workers: how many workers there are.
         cpus: CPUs for each.
         gpus: part of a GPU for each, in [0, 1].
     """
@@ -38,16 +50,17 @@ class Share:
 
 
 def share_of(nodes: Sequence[Node], workers: int | None, gpus_per_trial: float | None, accelerator: str) -> Share:
-    """Divide a cluster among workers: all of them fit at once, with as many CPUs for each as that allows.
+    """Divide a cluster among workers, so that all of them fit at once, with as many CPUs for each as that allows.
 
     Args:
-        nodes: the cluster's.
-        workers: how many; None is one a node, or as many as the GPUs carry.
+        nodes: the nodes of the cluster.
+        workers: how many; None is as many as the GPUs have room for or, without GPUs, one for each node.
         gpus_per_trial: part of a GPU for each, in (0, 1]; None is a whole one where there are any.
         accelerator: ``cpu``, ``gpu`` or ``auto``.
 
     Raises:
-        ConfigurationError: If they do not fit: the last ones would wait for ever.
+        ConfigurationError: If the workers do not fit at once, so that the last ones would wait for ever; or if GPUs are
+            asked for that the cluster does not have, or together with the accelerator ``cpu``.
     """
     gpus = _gpus(nodes, gpus_per_trial, accelerator)
     room = _room(nodes, 1, gpus)
@@ -68,7 +81,7 @@ def _room(nodes: Sequence[Node], cpus: int, gpus: float) -> int:
 
 
 def _gpus(nodes: Sequence[Node], asked: float | None, accelerator: str) -> float:
-    """The part of a GPU that a worker gets."""
+    """Return the part of a GPU that each worker gets."""
     if accelerator == "cpu":
         if asked is not None:
             raise ConfigurationError(f"--gpus-per-trial {asked:g}: not with --accelerator cpu; give one of them")

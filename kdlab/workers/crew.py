@@ -11,10 +11,11 @@ from typing import Protocol
 from kdlab.errors import Interrupted, StageError
 from kdlab.interruption import held_back, terminable
 
-#: Seconds between two looks at the workers, and how long they may take to stop.
+#: Seconds between two looks at the workers, and seconds that they may take to stop.
 LOOK, FAREWELL = 0.5, 60.0
-#: So many deaths with nothing achieved in between are no accident.
+#: So many deaths with nothing achieved in between are no accident, and end the sweep.
 TOO_MANY_DEATHS = 5
+#: Exit codes of a worker that refuses the configuration, and of one that was told to stop.
 REFUSED, STOPPED = 2, 130
 
 
@@ -23,7 +24,7 @@ class Ending:
     """How a worker ended.
 
     Args:
-        code: its exit code; a signal's number with a minus if one killed it.
+        code: its exit code, or the negative number of the signal that killed it.
         last_words: the last line that it wrote.
     """
 
@@ -35,13 +36,13 @@ class Running(Protocol):
     """A worker that was started."""
 
     def poll(self) -> Ending | None:
-        """How it ended, None while it works or waits for its turn."""
+        """Return how the worker ended, or None while it works or waits for its turn."""
 
     def terminate(self) -> None:
-        """Ask it to stop; nothing if it has ended."""
+        """Ask the worker to stop; nothing happens if it has ended."""
 
     def kill(self) -> None:
-        """End it without asking."""
+        """End the worker without asking."""
 
 
 class Starter(Protocol):
@@ -49,25 +50,25 @@ class Starter(Protocol):
 
     @property
     def here(self) -> bool:
-        """Whether they run on this machine, so that what they are asked for can be checked on it."""
+        """Whether the workers run on this machine, so that what they need, such as a GPU, can be checked here."""
 
     @property
     def workers(self) -> int:
-        """How many there shall be."""
+        """How many workers there are to be."""
 
     def start(self, index: int, command: Sequence[str], log: Path) -> Running:
-        """Start a worker.
+        """Start a worker and return it.
 
         Args:
-            index: which of the workers.
+            index: the worker's number, from 0.
             command: what follows ``python -m``.
-            log: a file that takes what it says.
+            log: the file to which the worker's output is added.
         """
 
 
 @dataclass
 class Worker:
-    """One of the crew."""
+    """A worker of the crew, with its number and its log."""
 
     index: int
     running: Running
@@ -79,10 +80,12 @@ class Crew:
     """The workers that this launcher started.
 
     Args:
-        command: what a worker is started with, without the interpreter.
-        starter: starts one.
-        folder: of the workers' logs.
-        achieved: how much is done, so that deaths can be told from a standstill.
+        command: what follows ``python -m`` to start a worker.
+        starter: starts workers.
+        folder: the folder of the workers' logs.
+        achieved: returns how much is done; deaths with something done in between are accidents.
+        workers: the workers that have not ended.
+        deaths: how many workers have died since something was last done.
     """
 
     command: Sequence[str]
@@ -94,10 +97,14 @@ class Crew:
     _last: int = 0
 
     def run(self, look: Callable[[], None]) -> None:
-        """Start all workers and wait until each has ended well; ``look`` is called while they work.
+        """Start all workers and wait until each has ended well.
+
+        Args:
+            look: called again and again while they work.
 
         Raises:
-            ConfigurationError: If a worker refuses the configuration; the others are stopped at once.
+            StageError: If a worker refuses the configuration, or if ``TOO_MANY_DEATHS`` workers die with nothing done
+                in between; the other workers are stopped at once.
             Interrupted: At Ctrl-C or SIGTERM, or when a worker was told to stop.
         """
         try:
@@ -116,7 +123,7 @@ class Crew:
         finally:
             self._dismiss()
 
-    @held_back()  # a worker that was started and is not among them would not be waited for
+    @held_back()  # a stop in between would leave a worker that nobody waits for
     def _start(self, index: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"worker-{index}-{os.getpid()}.log"
@@ -124,7 +131,7 @@ class Crew:
         self.workers.append(Worker(index, self.starter.start(index, self.command, log), log))
 
     def _ended(self, worker: Worker, ending: Ending) -> None:
-        """Done, refused, told to stop, or dead: then another takes its place."""
+        """Take a worker out that has ended, start another if it died, and end the crew if it refused or was stopped."""
         self.workers.remove(worker)
         if ending.code == 0:
             return
@@ -163,7 +170,10 @@ def _how(code: int) -> str:
 
 
 def arguments(options: Mapping[str, object]) -> list[str]:
-    """Command-line options from their names and values; None is left out, a list repeats."""
+    """Return command-line options from their names and values.
+
+    None and False are left out, True gives the name alone, and a list repeats the option for each of its values.
+    """
     words: list[str] = []
     for name, value in options.items():
         for part in value if isinstance(value, list | tuple) else [value]:

@@ -11,7 +11,7 @@ from kdlab.workers.machine import Machine
 
 
 def child(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start ``python -m`` with this command; what it says is added to the log."""
+    """Start ``python -m`` with this command and return the process; what it prints is added to the log."""
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -19,35 +19,35 @@ def child(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> 
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(environment),
-            start_new_session=True,  # Ctrl-C comes to the launcher alone, which then tells the workers
+            start_new_session=True,  # so that Ctrl-C reaches the launcher alone, which then tells the workers
         )
 
 
 def ending(code: int, log: Path) -> Ending:
-    """How a process ended, with what its log says last."""
+    """Return how a process ended, with the last line of its log."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return Ending(code, lines[-1].removeprefix("kdlab: error: ") if lines else "nothing was said")
 
 
 @dataclass(frozen=True)
 class LocalWorker:
-    """A process of this machine, and its log."""
+    """A worker that is a process of this machine, and its log."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
     def poll(self) -> Ending | None:
-        """How it ended, None while it works."""
+        """Return how the process ended, or None while it works."""
         code = self.process.poll()
         return None if code is None else ending(code, self.log)
 
     def terminate(self) -> None:
-        """Ask it to stop."""
+        """Ask the process to stop; nothing happens if it has ended."""
         if self.process.poll() is None:
             self.process.terminate()
 
     def kill(self) -> None:
-        """End it without asking."""
+        """End the process without asking."""
         self.process.kill()
         self.process.wait()
 
@@ -57,21 +57,21 @@ class Processes:
     """Starts workers on this machine.
 
     Args:
-        machine: how it is shared.
+        machine: how this machine is shared.
     """
 
     machine: Machine
 
     @property
     def here(self) -> bool:
-        """They run on this machine."""
+        """True, because the workers run on this machine."""
         return True
 
     @property
     def workers(self) -> int:
-        """How many there shall be."""
+        """How many workers there are to be."""
         return self.machine.workers
 
     def start(self, index: int, command: Sequence[str], log: Path) -> LocalWorker:
-        """Start a worker with its share of the machine."""
+        """Start a worker with its share of the machine, and return it."""
         return LocalWorker(child(command, log, self.machine.environment(index)), log)

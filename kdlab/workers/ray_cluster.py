@@ -1,7 +1,7 @@
 """Workers on a Ray cluster: Ray places them and gives them their CPUs and GPUs; the study stays in Optuna's storage.
 
-Each is a child process of a Ray actor. Ray ends the actors of a launcher that is gone, and a worker whose actor is gone
-stops by itself.
+Each worker is a child process of a Ray actor. Ray ends the actors of a launcher that is gone, and a worker whose actor
+is gone stops by itself.
 """
 
 import os
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.actor import ActorHandle
 
-#: Variables of the launcher that its workers need, besides those of their own node: stores and their passwords.
+#: Prefixes of the launcher's variables that its workers need as well, for stores and their passwords.
 HANDED_ON = ("KDLAB_", "MLFLOW_", "PG")
 
 
 class Keeper:
-    """Runs in a Ray actor, on whatever node it was placed: keeps one worker as a child process."""
+    """Keeps one worker as a child process; it runs in a Ray actor, on the node where Ray has placed it."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -37,7 +37,15 @@ class Keeper:
     def run(
         self, command: Sequence[str], folder: Path, needed: Sequence[Path], log: Path, variables: Mapping[str, str]
     ) -> Ending:
-        """Start the worker in ``folder`` and wait until it has ended."""
+        """Start the worker, wait until it has ended, and return how.
+
+        Args:
+            command: what follows ``python -m``.
+            folder: the working directory of the worker.
+            needed: files that this node must see.
+            log: the file to which the worker's output is added.
+            variables: environment variables that replace the node's own.
+        """
         missing = [str(path) for path in (folder, *needed, log) if not path.exists()]
         if missing:
             return Ending(
@@ -47,6 +55,7 @@ class Keeper:
             )
         os.chdir(folder)
         self._process = child(command, log, os.environ | dict(variables))
+        # A stop may have come before there was a process to stop.
         if self._stopped:
             self._process.terminate()
         return ending(self._process.wait(), log)
@@ -63,7 +72,7 @@ class ClusterWorker:
 
     Args:
         actor: Ray's handle of a ``Keeper``.
-        ended: Ray's promise of its ending.
+        ended: Ray's promise of how the worker ends.
     """
 
     def __init__(self, actor: "ActorHandle[Keeper]", ended: "ObjectRef[Ending]") -> None:
@@ -71,14 +80,14 @@ class ClusterWorker:
         self._placed: ObjectRef[object] = actor.__ray_ready__.remote()
 
     def poll(self) -> Ending | None:
-        """How it ended, None while it works or waits for room on the cluster."""
+        """Return how the worker ended, or None while it works or waits for room on the cluster."""
         import ray
 
         if not _known(self._ended):
             return None
         try:
             outcome: Ending = ray.get(self._ended)
-            self.kill()  # its CPUs and its GPU are for others now
+            self.kill()  # so that others get its CPUs and its GPU
         except ray.exceptions.RayActorError as error:
             return Ending(-signal.SIGKILL, f"Ray lost it: {first_line(error)}")
         except ray.exceptions.RayError as error:
@@ -86,14 +95,14 @@ class ClusterWorker:
         return outcome
 
     def terminate(self) -> None:
-        """Ask it to stop; one that waits for room is taken back."""
+        """Ask the worker to stop; one that still waits for room on the cluster is withdrawn."""
         if not _known(self._placed):
             self.kill()
         elif not _known(self._ended):
             self._actor.terminate.remote()
 
     def kill(self) -> None:
-        """End it without asking."""
+        """End the worker without asking."""
         import ray
 
         ray.kill(self._actor)
@@ -110,9 +119,9 @@ class Cluster:
     """Starts workers on a cluster that this process has joined.
 
     Args:
-        share: what each gets.
+        share: how many workers there are, and what each gets.
         needed: files that every node must see.
-        further: what else is in the workers' environment.
+        further: more variables of the workers' environment, such as passwords.
     """
 
     share: Share
@@ -121,23 +130,24 @@ class Cluster:
 
     @property
     def here(self) -> bool:
-        """They run on whatever node has room."""
+        """False, because the workers run on whatever node has room."""
         return False
 
     @property
     def workers(self) -> int:
-        """How many there shall be."""
+        """How many workers there are to be."""
         return self.share.workers
 
     def start(self, index: int, command: Sequence[str], log: Path) -> ClusterWorker:
-        """Have Ray place a worker where there is room for it, now or later."""
+        """Have Ray place a worker where there is room for it, now or later, and return it."""
         import ray
 
         handed_on = {name: value for name, value in os.environ.items() if name.startswith(HANDED_ON)}
         variables = {**handed_on, **threads_of(self.share.cpus), **self.further}
+        # The node may have GPUs of which these workers have no share.
         if not self.share.gpus:
             variables["CUDA_VISIBLE_DEVICES"] = ""
-        kind: Any = ray.remote(Keeper)  # what Ray makes of a class has methods that its types do not know
+        kind: Any = ray.remote(Keeper)  # Ray adds methods to the class that its types do not know
         # One thread waits for the worker, another can tell it to stop.
         actor = kind.options(num_cpus=self.share.cpus, num_gpus=self.share.gpus, max_concurrency=2).remote()
         return ClusterWorker(actor, actor.run.remote(command, Path.cwd(), self.needed, log, variables))

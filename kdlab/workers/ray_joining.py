@@ -15,7 +15,7 @@ from kdlab.workers.ray_cluster import Cluster
 
 #: Seconds for a cluster to answer at all. Ray itself would go on trying for minutes.
 PATIENCE = 5.0
-#: Bytes of Ray's object store where it is started here; the least it takes, for workers exchange nothing through it.
+#: Bytes of Ray's object store in a cluster that is started here: the least possible, as workers exchange nothing by it.
 STORE = 80 * 2**20
 
 
@@ -33,15 +33,16 @@ def joined(
 
     Args:
         needed: files that every node must see.
-        address: of the cluster, as Ray takes it; None is that of RAY_ADDRESS, or else a cluster of one's own.
-        workers: how many; None is one a node, or as many as the GPUs carry.
+        address: the cluster's address, as Ray takes it; None is that of RAY_ADDRESS, or else a new cluster on this
+            machine.
+        workers: how many; None is as many as the GPUs have room for or, without GPUs, one for each node.
         gpus_per_trial: part of a GPU that each gets, in (0, 1]; None is a whole one where there are any.
         accelerator: ``cpu``, ``gpu`` or ``auto``.
-        variables: what else is in the workers' environment.
-        check: refuses nodes that cannot work on what the workers share.
+        variables: more variables of the workers' environment, such as passwords.
+        check: called with the nodes; raises an error if they cannot work on what the workers share.
 
     Raises:
-        ConfigurationError: If Ray is not installed or the cluster does not answer, or has no room for the workers.
+        ConfigurationError: If Ray is not installed, or if the cluster does not answer or has no room for the workers.
     """
     _join(address or os.environ.get("RAY_ADDRESS") or None)
     import ray
@@ -56,7 +57,7 @@ def joined(
 
 
 def _join(address: str | None) -> None:
-    # Before it is imported, which reads it: Ray sends nothing anywhere.
+    # Set before Ray is imported, because Ray reads it then: no usage statistics are sent anywhere.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own: dict[str, Any] = {}
     if address is None:
@@ -94,7 +95,7 @@ def _check_answers(address: str) -> None:
 
 
 def node_of(told: Mapping[str, Any]) -> Node:
-    """What Ray says of a node."""
+    """Return the node that Ray describes in an entry of ``ray.nodes()``."""
     resources = told["Resources"]
     return Node(
         told["NodeManagerAddress"],
