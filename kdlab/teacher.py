@@ -1,6 +1,6 @@
 """The teacher: a frozen source of soft labels.
 
-It is no ``nn.Module``, so that no optimiser, checkpoint, parameter count or DDP bucket ever holds it.
+A teacher is no ``nn.Module``, so that no optimiser, checkpoint, parameter count or DDP bucket ever includes it.
 """
 
 import hashlib
@@ -18,26 +18,26 @@ from kdlab.signals.outputs import check_class_order, check_logits, logits_of
 
 @runtime_checkable
 class KnowsSamples(Protocol):
-    """A network that knows its logits of the data's samples and of nothing else: soft labels of a file."""
+    """A network that knows its logits for the data's samples and for nothing else, such as soft labels from a file."""
 
     def of_samples(self, index: Tensor) -> Tensor:
         """Return the logits (batch, classes) of samples by their ``index`` (batch,)."""
         ...
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Refuse with a ValueError that says why."""
+        """Raise a ValueError, because logits of arbitrary inputs are not known."""
         ...
 
 
 class Teacher:
-    """A network in eval mode whose parameters take no gradient, and its soft labels where they are cached.
+    """A network in eval mode whose parameters take no gradient, with its cached soft labels if there are any.
 
     Args:
         network: any network from inputs to logits, or to a mapping or dataclass that holds them as ``logits``; it is
             frozen in place.
         soft_labels: its logits on fixed views of the data, used for batches that carry ``index`` and ``view``.
-        class_names: what its logits stand for, in their order; where the data name their classes too, they are
-            compared before training. None: nobody knows.
+        class_names: the class of each logit, in order; if the data name their classes too, the two are compared before
+            training. None means that the names are not known.
     """
 
     #: Whether explainers and losses can ask it about any input, and differentiate or look inside.
@@ -54,7 +54,7 @@ class Teacher:
         self.class_names = None if class_names is None else list(class_names)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Logits (batch, classes), computed now; gradients reach the inputs if they ask for them.
+        """Return logits (batch, classes), computed now; gradients reach the inputs if these require them.
 
         Raises:
             TypeError: If the network returns neither a tensor nor something that has one as ``logits``.
@@ -63,55 +63,59 @@ class Teacher:
         return check_logits(logits_of(self.network(inputs)), f"the teacher ({type(self.network).__name__})")
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits (batch, classes) of a batch: cached ones where the batch permits it by ``view``, else live ones."""
+        """Return logits (batch, classes): cached ones if the batch has ``index`` and ``view``, else computed ones."""
+        # An augmented batch has no view, so its logits cannot be in the cache.
         if self.soft_labels is not None and "view" in batch and "index" in batch:
             return self.soft_labels.rows(batch["index"], batch["view"])
         return self.uncached(batch)
 
     def exact_logits(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits (batch, classes) for whoever measures: as ``logits``, but live where the cache keeps less than all."""
+        """Return logits (batch, classes) for metrics: as ``logits``, but computed if the cache is not exact."""
         if self.soft_labels is None or self.soft_labels.exact:
             return self.logits(batch)
         return self.uncached(batch)
 
     def uncached(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits (batch, classes) of a batch from the network itself."""
+        """Return the logits (batch, classes) of a batch, computed by the network."""
         with torch.no_grad():
             return self(batch["inputs"])
 
     def logits_and_features(self, batch: Mapping[str, Tensor], layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
-        """Live logits of a batch, and what the named layers gave on the way."""
+        """Return the computed logits of a batch, and the tensors of the named layers from the same forward pass."""
         with torch.no_grad(), capture(self.network, layers) as captured:
             logits = self(batch["inputs"])
             return logits, captured.ordered(layers)
 
     def attributions(self, inputs: Tensor, target: Tensor, explainer: Callable[[nn.Module], Attribution]) -> Tensor:
-        """The teacher's attributions of the classes ``target``, detached."""
+        """Return the teacher's attributions of the classes ``target``, of the inputs' shape and detached."""
         with torch.no_grad():
+            # Explainers turn gradients on themselves; called without them, they return detached attributions.
             return explainer(self.network).attribute(inputs, target)
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the network and the soft labels."""
+        """Move the network and the soft labels to a device, and return this teacher."""
         self.network.to(device)
         if self.soft_labels is not None:
             self.soft_labels.to(device)
         return self
 
     def state_hash(self) -> str:
-        """A hash of every parameter and buffer, and of each module's mode: equal before and after any training."""
+        """Return a hash of every parameter, buffer and module's mode; training a student must not change it."""
         digest = hashlib.sha256()
         for name, value in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
+            # As bytes, because numpy does not have all of torch's types.
             digest.update(value.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes())
         digest.update(str([module.training for module in self.network.modules()]).encode())
         return digest.hexdigest()
 
 
 class BlackBox(Teacher):
-    """A teacher of which only predictions are known: an estimator, a remote service, a compiled model.
+    """A teacher that can only predict: an estimator, a remote service, a compiled model.
 
     Args:
-        predict: from inputs (batch, ...) to logits or log-probabilities (batch, classes); never differentiated.
+        predict: a callable from inputs (batch, ...) to logits or log-probabilities (batch, classes); it is never
+            differentiated.
         soft_labels, class_names: as in Teacher.
     """
 
@@ -126,7 +130,11 @@ class BlackBox(Teacher):
         super().__init__(Predictor(predict), soft_labels, class_names)
 
     def logits_and_features(self, batch: Mapping[str, Tensor], layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
-        """Logits alone; asked for features, a ValueError says what to do."""
+        """Return the logits and no features.
+
+        Raises:
+            ValueError: If layers are asked for.
+        """
         if layers:
             raise ValueError(
                 f"the teacher is a black box and has no layers {list(layers)}; use losses of logits, or a network"
@@ -134,15 +142,15 @@ class BlackBox(Teacher):
         return self.logits(batch), []
 
     def attributions(self, inputs: Tensor, target: Tensor, explainer: Callable[[nn.Module], Attribution]) -> Tensor:
-        """Refuse: the explainers of losses need a network."""
+        """Raise a ValueError, because the explainers of losses need a network."""
         raise ValueError("the teacher is a black box and cannot be explained; use losses of logits, or a network")
 
 
 class RecordedTeacher(BlackBox):
-    """A teacher whose logits are on record: it knows the data's samples, by ``index``, and nothing else.
+    """A teacher whose logits were read from a file; it knows the data's samples, by ``index``, and nothing else.
 
     Args:
-        network: such as ``SoftLabelFile``, on whose refusal of any input all live calls end.
+        network: a network such as ``SoftLabelFile``, which refuses arbitrary inputs.
     """
 
     def __init__(self, network: KnowsSamples) -> None:
@@ -150,14 +158,18 @@ class RecordedTeacher(BlackBox):
         self._samples = network
 
     def uncached(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits (batch, classes) as they are on record; of an augmented batch, without ``view``, there are none."""
+        """Return the recorded logits (batch, classes).
+
+        Raises:
+            ValueError: If the batch has no ``index``, or no ``view``, which augmented batches lack.
+        """
         if "view" not in batch or "index" not in batch:
             return super().uncached(batch)
         return self._samples.of_samples(batch["index"]).to(batch["index"].device)
 
 
 def teacher_of(network: nn.Module) -> Teacher:
-    """Return the network as a teacher, of the kind that it can be."""
+    """Return the network as a teacher: a ``RecordedTeacher`` if it knows samples only, else a ``Teacher``."""
     return RecordedTeacher(network) if isinstance(network, KnowsSamples) else Teacher(network)
 
 
@@ -170,17 +182,17 @@ class Predictor(nn.Module):
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (batch, classes), detached."""
+        """Return logits (batch, classes), detached."""
         return self.predict(inputs)
 
 
 def mean_of_logits(logits: Tensor) -> Tensor:
-    """Mean over the first axis of (teachers, batch, classes)."""
+    """Return the mean over the first axis of logits (teachers, batch, classes)."""
     return logits.mean(dim=0)
 
 
 class Together(nn.Module):
-    """Several networks as one."""
+    """Several networks whose logits are combined into those of one."""
 
     def __init__(self, networks: Sequence[nn.Module], combine: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -188,15 +200,15 @@ class Together(nn.Module):
         self.combine = combine
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (batch, classes)."""
+        """Return the combined logits (batch, classes)."""
         return self.combine(torch.stack([logits_of(network(inputs)) for network in self.networks]))
 
 
 class Ensemble(Teacher):
-    """Several teachers as one, from cached logits where all have them.
+    """Several teachers as one; cached logits are combined where a teacher has them.
 
     Args:
-        teachers: what they are made of, two or more classifiers of the same classes.
+        teachers: the members, classifiers of the same classes.
         combine: from logits (teachers, batch, classes) to logits (batch, classes), such as ``MeanOfProbabilities``.
 
     Raises:
@@ -215,15 +227,15 @@ class Ensemble(Teacher):
         self._teachers, self._combine = list(teachers), combine
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The teachers' logits, combined."""
+        """Return the teachers' logits (batch, classes), combined."""
         return self._combine(torch.stack([teacher.logits(batch) for teacher in self._teachers]))
 
     def exact_logits(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The teachers' exact logits, combined."""
+        """Return the teachers' exact logits (batch, classes), combined."""
         return self._combine(torch.stack([teacher.exact_logits(batch) for teacher in self._teachers]))
 
     def to(self, device: torch.device | str) -> Self:
-        """Move all of them."""
+        """Move all teachers to a device, and return this one."""
         for teacher in self._teachers:
             teacher.to(device)
         return self

@@ -1,4 +1,4 @@
-"""How the terms of an objective share the student's gradient: weights cannot be set without it."""
+"""How the terms of an objective share the student's gradient, which must be known in order to set their weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,11 +13,13 @@ from kdlab.modules.supervised import Terms
 
 
 def gradient_norms(terms: Terms, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
-    """The norm of each term's weighted gradient by these parameters; terms that do not reach them are left out.
+    """Return the norm of each term's weighted gradient with respect to these parameters, by the term's name.
+
+    Terms that do not reach the parameters are left out.
 
     Args:
-        terms: weight and value by name, their graph alive; it stays so.
-        parameters: what is differentiated by; parameters without gradient are passed over.
+        terms: weight and value by name; their graph must exist and is kept.
+        parameters: what is differentiated by; parameters without gradient are ignored.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     norms = {}
@@ -32,7 +34,7 @@ def gradient_norms(terms: Terms, parameters: Sequence[nn.Parameter]) -> dict[str
 
 
 def shares(norms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each norm's share of their sum, in [0, 1]; all 0 where every norm is."""
+    """Return each norm's share of their sum, in [0, 1]; all are 0 if all norms are."""
     if not norms:
         return {}
     total = torch.stack(list(norms.values())).sum()
@@ -40,17 +42,17 @@ def shares(norms: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Balance(lightning.Callback):
-    """Log each term's share of the student's gradient as ``train/balance/<term>``, a mean over the epoch's looks.
+    """Logs each term's share of the student's gradient as ``train/balance/<term>``, averaged over each epoch.
 
-    A share is ``|w_k grad D_k| / sum_j |w_j grad D_j|``, in [0, 1], the norm over all of the student's parameters.
-    A look costs about one backward pass a term and changes nothing that trains.
+    A share is ``|w_k grad D_k| / sum_j |w_j grad D_j|``, in [0, 1], with the norm over all of the student's parameters.
+    Measuring it once costs about one backward pass for each term and does not change the training.
 
     Args:
-        every_n_steps: optimiser steps from one look to the next, >= 1.
+        every_n_steps: optimiser steps between two measurements, >= 1.
 
     Raises:
         ValueError: If every_n_steps is below 1.
-        TypeError: When training starts, if the module is none of kdlab's.
+        TypeError: When training starts, if the module is not one of kdlab's.
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
@@ -60,14 +62,14 @@ class Balance(lightning.Callback):
         self._means = EpochMeans()
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Ask to be shown the terms."""
+        """Make the module show its terms at each step."""
         module = adopt_module(pl_module)
         if not module.has_terms:
             raise TypeError(
                 f"Balance reads the terms of kdlab's modules, and {type(pl_module).__name__} is none; drop the callback"
             )
         parameters = list(module.model.parameters())
-        self._means.load_state_dict(self._means.state_dict(), pl_module.device)  # a checkpoint's looks lie on the CPU
+        self._means.load_state_dict(self._means.state_dict(), pl_module.device)  # loaded ones are on the CPU
 
         def look(terms: Terms) -> None:
             if trainer.global_step % self.every_n_steps == 0:
@@ -78,20 +80,20 @@ class Balance(lightning.Callback):
         module.observe = look
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Look no more."""
+        """Stop measuring."""
         adopt_module(pl_module).observe = None
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Log the epoch's means; nothing in an epoch without a look."""
+        """Log the epoch's means; nothing is logged for an epoch without a measurement."""
         values = {f"train/balance/{name}": share for name, share in self._means.compute().items()}
         self._means.reset()
         if values:
             pl_module.log_dict(values)
 
     def state_dict(self) -> dict[str, Any]:
-        """The looks of the running epoch."""
+        """Return the measurements of the running epoch."""
         return self._means.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with them."""
+        """Continue with the measurements of the epoch in which the checkpoint was made."""
         self._means.load_state_dict(state_dict, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Controls: attributions that know nothing of what the model learnt, scored beside its own."""
+"""Controls: attributions that know nothing of what the model learnt, which are scored beside the model's own."""
 
 from copy import deepcopy
 from typing import Protocol, runtime_checkable
@@ -19,17 +19,18 @@ class Resets(Protocol):
 
 
 def moved(attributions: Tensor, index: Tensor) -> Tensor:
-    """The same attributions in the wrong places, the same in every run, whichever samples stand beside.
+    """Return the same attributions in wrong places; a sample's are the same in every run, in whatever batch it is.
 
-    A map (images, series) is shifted within its own frame, what leaves it on one side coming back on the other, all
-    channels alike: it keeps its grain and says nothing about where, and never stands where it stood. Noise has no
-    grain, and beats or loses to any blob by that alone. A table's values, and those of a map of a single place, are
-    permuted, each order as likely: were it never the old one, two values would always be swapped, which is a mirror and
-    no control. A single value cannot be moved and becomes NaN.
+    A map (images, series) is shifted within its frame, the same way in all channels; what leaves it on one side comes
+    back on the other. It keeps its grain, says nothing about places, and is never left where it was. Noise would be no
+    control, because without grain it scores better or worse than any connected map for that reason alone. A table's
+    values, and those of a map with a single place, are permuted, and every order is equally likely, the old one
+    included: if the old one were excluded, two values would always be swapped, which mirrors them and is no control. A
+    single value cannot be moved and becomes NaN.
 
     Args:
         attributions: (batch, features), or (batch, channels, ...) with one spatial axis or more.
-        index: (batch,), the number of each sample, by which the move is drawn.
+        index: (batch,), the number of each sample, which seeds its move.
     """
     rows = [_moved(row, address(0, "moved", number)) for row, number in zip(attributions, index.tolist(), strict=True)]
     return torch.stack(rows) if rows else attributions.clone()
@@ -49,10 +50,10 @@ def _moved(row: Tensor, seed: int) -> Tensor:
 
 
 def shuffled(attributions: Tensor, explained: Tensor, index: Tensor) -> Tensor:
-    """For each sample the attributions of another one of its class, the same in every run; NaN where there is none.
+    """Return for each sample the attributions of another sample of its class; NaN if there is no other.
 
-    Each class goes round: its samples are put into an order that is drawn, and each gets the next one's. The order of
-    the samples in the batch does not count.
+    Within each class, the samples are put into a random order that is the same in every run, and each gets the
+    attributions of the next one. The order of the samples in the batch makes no difference.
 
     Args:
         attributions: (batch, ...), of the teacher.
@@ -71,16 +72,16 @@ def shuffled(attributions: Tensor, explained: Tensor, index: Tensor) -> Tensor:
 
 
 def untrained(model: nn.Module) -> nn.Module | None:
-    """A copy in eval mode with every layer's weights drawn anew, the same in every run; None where none can be.
+    """Return a copy in eval mode with every layer's weights drawn anew, the same in every run; None if none can be.
 
-    Layers draw by their own ``reset_parameters``; parameters that stand outside such layers stay as they were.
+    Layers draw their weights by their own ``reset_parameters``; parameters outside of such layers stay as they were.
     """
     # Weights copied under inference mode could not be explained by gradients.
     with torch.inference_mode(False), forked(address(0, "untrained")):
         copy = deepcopy(model).requires_grad_(True)
         for module in copy.modules():
             if isinstance(module, nn.MultiheadAttention):
-                module._reset_parameters()  # has no public name
+                module._reset_parameters()  # torch has no public name for it
             elif isinstance(module, Resets):
                 module.reset_parameters()
     pairs = zip(model.parameters(), copy.parameters(), strict=True)

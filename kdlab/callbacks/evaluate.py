@@ -23,40 +23,40 @@ from kdlab.randomness import global_state, restore_global_state
 from kdlab.signals.vocabulary import VOCABULARY, Signals, explain_missing
 from kdlab.teacher import Teacher
 
-#: So many samples are trained on for each that is explained, unless somebody says otherwise. The standard metrics cost
-#: some 70 forward passes a sample, twice that beside a learned explainer, and training three: together with validation
-#: scoring stays below a quarter of the time.
+#: By default, so many samples are trained on for each sample that is explained. The standard metrics cost some 70
+#: forward passes for each sample, or twice that with a learned explainer; training costs three. Scoring, together with
+#: validation, then stays below a quarter of the time.
 WORK = 400
 
 
 class Evaluate(lightning.Callback):
-    """Score a model every epoch and at test: on the whole split, and where explanations are needed on a probe set.
+    """Scores a model every epoch and at test: on the whole split, or on a probe set for metrics that need explanations.
 
-    A metric is asked by the names of its ``update``. Those that need attributions, the explained class or a baseline
-    are scored on the probe: a fixed, stratified subset where the data module is kdlab's, else the split's first
-    samples. The explained class is the model's own prediction; for metrics that compare with
-    ``teacher_attributions`` it is the teacher's. Values are logged as ``val/<name>`` and ``test/<name>``, those of a
-    metric with several values as ``<name>/<key>``; scores that could not be computed are counted as ``<name>_nan``, and
-    where the value is a median, the mean is ``<name>_mean``.
+    A metric is called with the signals that its ``update`` names. Metrics that need attributions, the explained class
+    or a baseline are scored on the probe. This is a fixed, stratified subset if the data module is kdlab's, else the
+    split's first samples. The explained class is the model's own prediction, or the teacher's for metrics that compare
+    with ``teacher_attributions``. Values are logged as ``val/<name>`` and ``test/<name>``, those of a metric with
+    several values as ``<name>/<key>``. The number of scores that could not be computed is ``<name>_nan``; if the value
+    is a median, the mean is ``<name>_mean``.
 
     Args:
         metrics: measures, or plain metrics, by the name under which they are logged.
         explainer: the one post-hoc method for every model compared, a callable from the model.
         probe: how many samples are explained. A deletion and an insertion curve cost 33 forward passes each, so that 32
             samples take about as long as training on 1,000.
-        baseline: what stands for an absent feature, of one input's shape; the data module's, else zeros.
-        teacher: the reference for fidelity where the module has no teacher of its own.
-        controls: whether each score of attributions is computed at test for others too: for the same ones moved to
-            other places, as ``explanation/random/<name>``, and for those of the same architecture with weights drawn
-            anew, as ``explanation/untrained/<name>``. Both are scored on the model itself: an explanation that does not
-            beat them says nothing about what the model learnt. Where attributions are compared with the teacher's,
-            the control is the teacher's of another sample of the class, as ``explanation/shuffled/<name>``: who agrees
-            with that one as well agrees with what all samples of a class share.
-        every: while a model is fitted, its probe is explained at each n-th validation, and in the last epoch that
-            ``max_epochs`` allows for; all other metrics are computed each time. A value that was not computed stands
-            in no log and not among ``trainer.callback_metrics``. ``validate`` and ``test`` always explain. None is as
-            often as it takes a small part of the time: once the model was trained on ``WORK`` times as many samples as
-            the probe has, a sample counted each time.
+        baseline: the value of an absent feature, of one input's shape; the data module's if left out, else zeros.
+        teacher: the reference for fidelity if the module has no teacher of its own.
+        controls: whether, at test, each score of attributions is also computed for controls: for the same attributions
+            moved to other places, as ``explanation/random/<name>``, and for those of the same architecture with weights
+            drawn anew, as ``explanation/untrained/<name>``. Both are scored on the model itself: an explanation that
+            does not beat them says nothing about what the model learnt. If attributions are compared with the
+            teacher's, the control is the teacher's for another sample of the class, as ``explanation/shuffled/<name>``:
+            agreement with it shows only what all samples of a class share.
+        every: during a fit, the probe is explained at each n-th validation and in the last epoch that ``max_epochs``
+            allows; all other metrics are computed each time. A value that was not computed is neither logged nor in
+            ``trainer.callback_metrics``. ``validate`` and ``test`` always explain. None keeps explanations a small part
+            of the time: the probe is explained once the model was trained on ``WORK`` times as many samples as it has,
+            where a sample counts each time it is seen.
 
     Raises:
         ValueError: If probe or every is below 1.
@@ -90,7 +90,13 @@ class Evaluate(lightning.Callback):
         self._random: dict[str, Any] = {}
 
     def check(self, module: lightning.LightningModule, batch: object) -> None:
-        """Refuse before training a metric whose signals this module cannot offer; the message says what it offers."""
+        """Refuse a metric whose signals this module cannot offer, before anything trains.
+
+        Raises:
+            KeyError: If a signal is missing; the message lists what the module offers.
+            TypeError: If the explainer cannot work in inference mode.
+            ValueError: If its attributions have another shape than the inputs.
+        """
         named = as_batch(batch)
         signals = self._signals(module, named)
         offered = set(signals)
@@ -105,7 +111,7 @@ class Evaluate(lightning.Callback):
             self._explanations.check(module, self._signals(module, {name: rows[:2] for name, rows in named.items()}))
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Forget the teacher's attributions of another run."""
+        """Forget what was logged and the teacher's attributions in an earlier run."""
         self._logged = set()
         if self._explanations is not None:
             self._explanations.forget()
@@ -117,18 +123,18 @@ class Evaluate(lightning.Callback):
         batch: Any,  # noqa: ANN401  of anybody's project
         batch_idx: int,
     ) -> None:
-        """Count the samples; before the batch is trained on, so that a checkpoint at its end knows of it."""
+        """Count the samples before the batch is trained on, so that a checkpoint after the batch includes them."""
         if self.every is None and self._explanations is not None:
             named = isinstance(batch, dict) and "inputs" in batch
             self._trained += len(batch["inputs"]) if named else extract_batch_size(batch)
 
     def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Start afresh."""
+        """Reset the metrics and the probe."""
         self._validations += not trainer.sanity_checking
         self._start(trainer, pl_module)
 
     def on_test_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Start afresh, and keep the score of every sample."""
+        """Reset the metrics, the probe and the scores of single samples."""
         self._start(trainer, pl_module)
         self.scores = {}
 
@@ -152,7 +158,7 @@ class Evaluate(lightning.Callback):
         self._probe.look(data_of(trainer), [batch])
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Explain the probe where it is its turn, at test with controls, and log."""
+        """Explain the probe if it is its turn, with controls at test, and log all values."""
         plain = self._plain(trainer.testing)
         values = values_of({name: measure.metric for name, measure in plain.items()})
         if self._is_turn(trainer):
@@ -167,22 +173,22 @@ class Evaluate(lightning.Callback):
     on_test_epoch_end = on_validation_epoch_end
 
     def state_dict(self) -> dict[str, Any]:
-        """Whose turn it is, the time that was spent, and what was logged last."""
+        """Return the counts that decide the next turn, the time spent, and the names logged last."""
         turn = {"validations": self._validations, "trained": self._trained, "seconds": self.seconds}
         return {**turn, "logged": sorted(self._logged)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with them."""
+        """Continue from a ``state_dict``."""
         self._validations, self._trained = state_dict["validations"], state_dict["trained"]
         self.seconds, self._logged = state_dict["seconds"], set(state_dict["logged"])
 
     def lacks(self, logged: Mapping[str, float]) -> bool:
-        """Whether an epoch in which these were logged was one without explanations."""
+        """Return whether the values logged for an epoch lack those that need explanations."""
         names = [f"val/{name}" for name in self._explaining(testing=False)] if self._explanations is not None else []
         return any(not any(key == name or key.startswith(f"{name}/") for key in logged) for name in names)
 
     def explained(self, module: lightning.LightningModule, data: lightning.LightningDataModule) -> dict[str, float]:
-        """What validation would log about explanations of this module, by the same names; outside of any loop."""
+        """Return what validation would log about this module's explanations, by the same names, outside of any loop."""
         self._started = perf_counter()
         self._probe.start()
         adopted = adopt_data(data)
@@ -194,7 +200,7 @@ class Evaluate(lightning.Callback):
 
     def _start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self._started = perf_counter()
-        # Metrics and explainers may draw; what is trained afterwards must not depend on which of them there are.
+        # Metrics and explainers may draw random numbers; the training afterwards must not depend on that.
         self._random = global_state()
         self._probe.start()
         self._reset(module, self._plain(trainer.testing))
@@ -208,18 +214,18 @@ class Evaluate(lightning.Callback):
             self.teacher.to(module.device)
 
     def _log(self, trainer: lightning.Trainer, module: lightning.LightningModule, values: Mapping[str, Any]) -> None:
-        """Log as Lightning does, which makes an object of each value each time: a tenth of a small net's epoch."""
+        """Log the values as Lightning does, but without its object for each value: a tenth of a small net's epoch."""
         if not _fits(trainer):
             module.log_dict(values)
             return
-        # Values of earlier validations stay there, and who reads them would take them for new ones.
+        # Values of earlier validations would otherwise stay there and be taken for new ones.
         for name in self._logged - values.keys():
             trainer.callback_metrics.pop(name, None)
         self._logged = set(values)
         trainer.callback_metrics.update({name: torch.as_tensor(value) for name, value in values.items()})
         numbers = {name: float(value) for name, value in values.items()} | {"epoch": trainer.current_epoch}
         for logger in () if trainer.sanity_checking else trainer.loggers:
-            # Lightning names a step by how many were before it, so that it has one number in all logs.
+            # Lightning numbers a step by how many came before it; the same number is used here in all logs.
             logger.log_metrics(numbers, trainer.global_step - 1)
 
     def _plain(self, testing: bool) -> dict[str, Measure]:
@@ -232,7 +238,7 @@ class Evaluate(lightning.Callback):
         if not _fits(trainer) or trainer.sanity_checking:
             return True
         if self.every is None:
-            # Processes may have seen a sample more or less than each other, and must take the same turn.
+            # Processes may differ by a sample in what they have seen, and must all explain at the same time.
             due = trainer.strategy.reduce_boolean_decision(self._trained >= WORK * self._probe.count, all=False)
         else:
             due = self._validations % self.every == 0
@@ -243,7 +249,7 @@ class Evaluate(lightning.Callback):
         return 0 < epochs <= following or 0 < steps <= trainer.global_step
 
     def _explain(self, module: lightning.LightningModule, data: Data, testing: bool) -> dict[str, Any]:
-        """Scores of attributions on the probe, flat, with the counts of those that could not be computed."""
+        """Return scores of attributions on the probe by name, with the counts of those that could not be computed."""
         measures, split = self._explaining(testing), "test" if testing else "val"
         if self._explanations is None or not measures:
             return {}

@@ -1,4 +1,4 @@
-"""What a model's attributions are worth on a probe: the post-hoc method's, the learned explainer's, controls."""
+"""Scoring a model's attributions on a probe: the post-hoc method's, the learned explainer's, and controls."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,17 +14,18 @@ from kdlab.callbacks.measure import Attribute, Measure
 from kdlab.explainers.base import Attribution, explaining
 from kdlab.signals.vocabulary import Asked, Signals
 
-#: What measures that compare with the teacher ask for.
+#: The signal that measures ask for if they compare with the teacher.
 COMPARED = "teacher_attributions"
 
 
 @dataclass(frozen=True)
 class _Other:
-    """Attributions by somebody else, of the same model or of its teacher.
+    """Attributions from another source than the post-hoc method on this model.
 
     Args:
-        signals: the model's, with these attributions.
-        fits: from the names that a measure asks for: whether it can score them.
+        signals: the model's signals, with these attributions in place of its own.
+        fits: a callable from the names that a measure asks for; it returns whether the measure can score these
+            attributions.
     """
 
     signals: Signals
@@ -32,10 +33,10 @@ class _Other:
 
 
 class Explanations:
-    """Scores the attributions of one post-hoc method, and beside them those of an explainer that trains along.
+    """Scores the attributions of one post-hoc method and, beside them, those of an explainer trained with the model.
 
-    The explained class is the model's own prediction; for metrics that compare with ``teacher_attributions`` it is the
-    teacher's.
+    The explained class is the model's own prediction, or the teacher's for metrics that compare with
+    ``teacher_attributions``.
 
     Args:
         make: the method, a callable from the model; the same for every model compared.
@@ -46,17 +47,17 @@ class Explanations:
         self._of_teacher: dict[str, Tensor] = {}
 
     def forget(self) -> None:
-        """Let go of the teacher's attributions of another run."""
+        """Forget the teacher's attributions, which may be those of an earlier run."""
         self._of_teacher = {}
 
     def check(self, module: lightning.LightningModule, signals: Signals) -> None:
-        """Explain a batch as at test: in eval mode, so that no statistics move, and in inference mode.
+        """Explain a batch as at test: in eval mode, so that no statistics change, and in inference mode.
 
         Raises:
-            TypeError: If the method needs gradients that it cannot have there.
+            TypeError: If the method needs gradients, which inference mode does not allow.
             ValueError: If its attributions have another shape than the inputs.
         """
-        # The frame is opened for the modes alone; the mode that counts is opened within.
+        # ``explaining`` is used for eval mode only; whether gradients are on is decided by inference mode inside it.
         with explaining(module), torch.inference_mode():
             inputs, explained = signals["inputs"], signals["logits"].argmax(dim=1)
             try:
@@ -75,14 +76,14 @@ class Explanations:
     def scored(
         self, signals: Signals, measures: Mapping[str, Measure], split: str, baseline: Tensor, controls: bool
     ) -> dict[str, Metric]:
-        """A metric by name for each measure, then for the learned explainer and the controls; all hold their scores.
+        """Return metrics that hold their scores, by name: of the measures, the learned explainer and the controls.
 
         Args:
             signals: of the probe.
-            measures: those that need an explanation; they are left holding the post-hoc method's scores.
-            split: whose probe it is; the teacher's attributions of it are computed once.
-            baseline: what stands for an absent feature.
-            controls: whether attributions that know nothing of the model, or of the sample, are scored, too.
+            measures: those that need an explanation; they hold the post-hoc method's scores afterwards.
+            split: the split of the probe; the teacher's attributions of it are computed once.
+            baseline: the value of an absent feature.
+            controls: whether controls are scored too: attributions that know nothing of the model, or of the sample.
         """
         own, shared = self._explained(signals, baseline, split)
         for measure in measures.values():
@@ -98,7 +99,7 @@ class Explanations:
         return metrics
 
     def _explained(self, signals: Signals, baseline: Tensor, split: str) -> tuple[Signals, Signals]:
-        """Signals with the model's own class explained, and with the teacher's."""
+        """Return signals in which the model's own class is explained, and signals in which the teacher's is."""
         explainer = self._make(signals["model"])
         explained_by = {"baseline": baseline, **_callable(explainer)}
 
@@ -117,7 +118,7 @@ class Explanations:
         return own, shared
 
     def _teachers(self, signals: Signals, split: str) -> Tensor:
-        """The teacher's attributions of a probe: neither changes, so they are computed once a split."""
+        """Return the teacher's attributions of a probe; neither changes, so they are computed once for each split."""
         if split not in self._of_teacher:
             with torch.inference_mode(False):
                 attributions = signals["teacher"].attributions(signals["inputs"], signals["explained"], self._make)
@@ -125,16 +126,16 @@ class Explanations:
         return self._of_teacher[split]
 
     def _controls(self, own: Signals, shared: Signals) -> dict[str, _Other]:
-        """Attributions that know nothing of the model, and the teacher's of another sample of the class."""
+        """Return attributions that know nothing of the model, and the teacher's for another sample of the class."""
         inputs = own["inputs"]
         index = own["index"] if "index" in own else torch.arange(len(inputs), device=inputs.device)
         elsewhere = own.joined({"attributions": moved(own["attributions"], index)})
-        # They have nothing that explains again.
+        # Moved attributions come from no explainer, so measures that explain again cannot score them.
         controls = {"explanation/random": _Other(elsewhere, lambda a: _without_teacher(a) and "attribute" not in a)}
         model = untrained(own["model"])
         if model is not None:
             copys = _as_attributions(own, self._make(model))
-            # Who changes the model and asks for explanations again gets the copy's, which stay as they are.
+            # A measure that changes the model and explains again would get the unchanged copy's explanations.
             again = frozenset({"attribute", "model"})
             controls["explanation/untrained"] = _Other(copys, lambda a: _without_teacher(a) and not again <= a)
         if COMPARED in shared:
@@ -148,12 +149,12 @@ def _without_teacher(asked: frozenset[str]) -> bool:
 
 
 def _anothers(shared: Signals, index: Tensor) -> Signals:
-    """The signals with the teacher's attributions of another sample; they are computed where a measure asks."""
+    """Return signals with the teacher's attributions of another sample, which are computed if a measure asks."""
     return shared.joined({}, {COMPARED: lambda s: shuffled(shared[COMPARED], s["explained"], index)})
 
 
 def _scored_for_another(prefix: str, other: _Other, measures: Mapping[str, Measure]) -> Iterator[tuple[str, Metric]]:
-    """The metrics of the measures that can score other attributions, by the names of these."""
+    """Yield the metrics of the measures that can score other attributions, with their names."""
     for name, measure in measures.items():
         if not other.fits(measure.ask.names()):
             continue
@@ -164,7 +165,7 @@ def _scored_for_another(prefix: str, other: _Other, measures: Mapping[str, Measu
 
 
 def _callable(explainer: Any) -> dict[str, Any]:  # noqa: ANN401  an Attribution, perhaps a module
-    """What explains again, and what its attributions are."""
+    """Return the explainer as a callable that can explain again, and the kind of its attributions."""
     return {"attribute": Attribute(explainer), "multiplies_by_inputs": explainer.multiplies_by_inputs}
 
 

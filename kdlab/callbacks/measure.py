@@ -11,7 +11,7 @@ from kdlab.explainers.base import Attribution
 from kdlab.metrics.base import MedianPerSample, PerSample
 from kdlab.signals.vocabulary import Asked
 
-#: Signals that cost an explanation: metrics that ask for one of them are computed on the probe set only.
+#: Metrics that ask for one of these signals need an explanation, and are computed on the probe set only.
 EXPLAINING = frozenset(
     (
         "attributions",
@@ -27,12 +27,12 @@ EXPLAINING = frozenset(
 
 @dataclass
 class Measure:
-    """A metric, and under which names it takes its signals; ``explaining`` says whether it needs an explanation.
+    """A metric with the names under which it takes its signals; ``explaining`` tells whether it needs an explanation.
 
     Args:
         metric: any torchmetrics metric whose ``update`` names the signals it needs.
-        takes: renames, ``{parameter: signal}``, which make a fidelity metric of any metric.
-        at_test: whether it is left out of validation, because it costs more than an epoch should pay.
+        takes: renames, ``{parameter: signal}``, which can make any metric a metric of fidelity.
+        at_test: whether it is computed at test only, because it is too expensive for every epoch.
     """
 
     metric: Metric
@@ -45,22 +45,22 @@ class Measure:
 
 
 class Attribute:
-    """An explainer's ``attribute`` as the callable that metrics which explain again are given."""
+    """An explainer's ``attribute`` as a callable, for metrics that explain again."""
 
     def __init__(self, explainer: Attribution) -> None:
         self._explainer = explainer
         self.multiplies_by_inputs = explainer.multiplies_by_inputs
 
     def __call__(self, inputs: Tensor, target: Tensor) -> Tensor:
-        """Attributions of the classes ``target``, of the inputs' shape."""
+        """Return attributions of the classes ``target``, of the inputs' shape."""
         return self._explainer.attribute(inputs, target)
 
 
 def values_of(metrics: Mapping[str, Metric]) -> dict[str, Any]:
-    """The values of metrics by name, flat, and what stands beside them.
+    """Return the values of metrics in one flat dictionary by name, with further numbers about them.
 
-    ``<name>_nan`` is how many samples have no score, where there are any; ``<name>_mean`` the mean where the value is a
-    median.
+    ``<name>_nan`` is the number of samples without a score, if there are any; ``<name>_mean`` is the mean, if the value
+    is a median.
     """
     values = flattened({name: metric.compute() for name, metric in metrics.items()})
     for name, metric in metrics.items():
@@ -72,7 +72,7 @@ def values_of(metrics: Mapping[str, Metric]) -> dict[str, Any]:
 
 
 def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by name, those of a dictionary or vector each under ``name/key``."""
+    """Return values by name; those of a dictionary or vector are each under ``name/key``."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The samples that are explained, and what stands for a feature that is absent in them."""
+"""The samples that are explained, and the value that stands for an absent feature in them."""
 
 from collections.abc import Iterable
 
@@ -10,13 +10,13 @@ from kdlab.data.batches import as_batch
 
 
 class Probe:
-    """A fixed, stratified part of a split of a kdlab data module; of other data the first samples that come along.
+    """A fixed, stratified part of a split if the data module is kdlab's, else the first samples that the loader yields.
 
-    Those come from the loader in use: asking a loader of anybody's for more could move what it draws.
+    The latter are taken from the batches in use, because asking a user's loader for more could change what it draws.
 
     Args:
         count: how many samples.
-        baseline: what stands for an absent feature, of one input's shape; None takes the data module's, else zeros.
+        baseline: the value of an absent feature, of one input's shape; None takes the data module's, else zeros.
     """
 
     def __init__(self, count: int, baseline: Tensor | None) -> None:
@@ -25,11 +25,11 @@ class Probe:
         self._kept: list[dict[str, Tensor]] = []
 
     def start(self) -> None:
-        """Let go of the samples that came along."""
+        """Forget the collected samples."""
         self._kept = []
 
     def look(self, data: Data, batches: Iterable[object]) -> None:
-        """Keep what comes along until there is enough, of data whose samples have no number."""
+        """Collect samples from the batches until there are enough, if the data do not number their samples."""
         if data.samples:
             return
         for batch in batches:
@@ -38,7 +38,7 @@ class Probe:
             self._kept.append(as_batch(batch))
 
     def of(self, data: Data, split: str, device: torch.device) -> dict[str, Tensor]:
-        """The samples of a split, as a batch."""
+        """Return the samples of a split as a batch on a device."""
         if data.samples:
             batch = data.probe(self.count, split)
         else:
@@ -46,6 +46,6 @@ class Probe:
         return {name: rows.to(device) for name, rows in batch.items()}
 
     def baseline(self, data: Data, inputs: Tensor) -> Tensor:
-        """What stands for an absent feature, of one input's shape."""
+        """Return the value of an absent feature, of one input's shape."""
         baseline = data.description.baseline if self._baseline is None else self._baseline
         return torch.zeros_like(inputs[0]) if baseline is None else baseline.to(inputs)

@@ -1,4 +1,4 @@
-"""The measures of a comparison when an experiment names none, and the controls beside them."""
+"""The measures by which stages are compared if an experiment names none."""
 
 from kdlab.callbacks.measure import Measure
 from kdlab.metrics.accuracy import Accuracy
@@ -19,7 +19,7 @@ from kdlab.metrics.macro_f1 import MacroF1
 from kdlab.metrics.negative_log_likelihood import NegativeLogLikelihood
 from kdlab.metrics.sensitivity import MaxSensitivity
 
-#: How the explainer's prediction of the student is scored: the student is its teacher.
+#: Renames by which the explainer's prediction of the student is scored as if the student were its teacher.
 AS_TEACHER = {"logits": "explainer_logits", "teacher_logits": "logits"}
 
 
@@ -32,7 +32,7 @@ def standard_measures(
     explains_teacher: bool = True,
     tokens: bool = False,
 ) -> dict[str, Measure]:
-    """Measures by the name under which they are logged; those that cost more than the others are for the test only.
+    """Return measures by the name under which they are logged; the most expensive ones are computed at test only.
 
     Args:
         classes: how many classes there are.
@@ -41,7 +41,7 @@ def standard_measures(
         explainer: whether an explainer is trained with the model.
         mask: whether the data say where the evidence lies.
         explains_teacher: whether the teacher can be explained too.
-        tokens: whether inputs are token numbers, which no noise can move a little.
+        tokens: whether inputs are token numbers, which noise cannot change a little.
     """
     measures = {
         "accuracy": Measure(Accuracy()),
@@ -91,5 +91,5 @@ def standard_measures(
     return measures
 
 
-#: The name of every measure that some stage is scored by when an experiment names none.
+#: The names of all measures by which a stage may be scored if an experiment names none.
 STANDARD = tuple(standard_measures(2, teacher=True, explains=True, explainer=True, mask=True))

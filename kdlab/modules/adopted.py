@@ -1,4 +1,4 @@
-"""LightningModules of anybody's, adopted: the one place that asks whose they are."""
+"""Every LightningModule as kdlab uses it; no other code asks whether a module is kdlab's own or a user's."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from kdlab.signals.vocabulary import Signals
 
 
 class StageModule(Protocol):
-    """What kdlab asks of a stage's module. ``Supervised`` answers for itself, ``ForeignModule`` for every other one."""
+    """What kdlab needs of a stage's module. ``Supervised`` provides it; ``ForeignModule`` wraps any other module."""
 
-    #: Whether it is a model and terms of a loss that can be looked at before it trains; else it is taken as it is.
+    #: Whether it has a model and loss terms that can be checked before training; else it is used unchecked.
     has_terms: ClassVar[bool]
-    #: Whether epochs of gradient steps train it.
+    #: Whether it is trained by gradient steps over epochs.
     by_gradients: ClassVar[bool]
-    #: Whether its network predicts any input, so that it can be explained and timed.
+    #: Whether its network can predict any input, so that it can be explained and timed.
     explainable: ClassVar[bool]
-    #: Whether unlabelled samples teach it anything.
+    #: Whether it learns from unlabelled samples.
     uses_unlabelled: ClassVar[bool]
     #: Called with the terms of each training step while their graph is alive.
     observe: Callable[[Terms], None] | None
@@ -33,32 +33,32 @@ class StageModule(Protocol):
 
     @property
     def learned_explainer(self) -> nn.Module | None:
-        """The explainer that is trained with the network and counts; None where there is none."""
+        """The explainer that is trained with the network and scored; None if there is none."""
 
     @property
     def frozen(self) -> bool:
-        """Whether the network is left as it is."""
+        """Whether the network stays unchanged."""
 
     def signals(self, batch: Mapping[str, Tensor]) -> Signals:
-        """What it offers to losses and metrics for one batch."""
+        """Return the signals that losses and metrics can ask for on one batch."""
 
     def terms(self, signals: Signals, step: int) -> Terms:
-        """Weight and value of each term of its loss at this optimiser step."""
+        """Return the weight and value of each term of the loss at this optimiser step, by name."""
 
     def take_baseline(self, description: Description) -> None:
-        """Take from the data what stands for an absent feature."""
+        """Take from the data the value that stands for an absent feature."""
 
     def prepare(self, batch: object) -> None:
-        """Check on one batch that it can be trained; the parts that the data size are made."""
+        """Check on one batch that the module can be trained, and create those parts whose size depends on the data."""
 
 
 @dataclass
 class ForeignModule:
-    """A LightningModule that is none of kdlab's: it is its own network, and how it learns is its own affair.
+    """A user's LightningModule. It is its own network, and kdlab knows nothing of how it learns.
 
     Args:
         model: The module.
-        observe: Never called: no terms are known.
+        observe: Never called, because no terms are known.
     """
 
     has_terms: ClassVar[bool] = False
@@ -72,7 +72,7 @@ class ForeignModule:
     observe: Callable[[Terms], None] | None = None
 
     def signals(self, batch: Mapping[str, Tensor]) -> Signals:
-        """The batch, the module, and its output as logits."""
+        """Return the batch, the module, and the module's output as logits."""
         return Signals(
             {**batch, "model": self.model},
             {
@@ -82,16 +82,16 @@ class ForeignModule:
         )
 
     def terms(self, signals: Signals, step: int) -> Terms:
-        """None are known."""
+        """Return no terms, because none are known."""
         return {}
 
     def take_baseline(self, description: Description) -> None:
-        """Nothing of it asks for one."""
+        """Do nothing, because no known term asks for a baseline."""
 
     def prepare(self, batch: object) -> None:
-        """Nothing is known that could be checked."""
+        """Do nothing, because nothing is known that could be checked."""
 
 
 def adopt_module(module: LightningModule) -> StageModule:
-    """Return the module as kdlab asks it."""
+    """Return the module itself if it is kdlab's, else a wrapper around it."""
     return module if isinstance(module, Supervised) else ForeignModule(module)

@@ -1,4 +1,4 @@
-"""How several teachers become one: from their logits (teachers, batch, classes) to logits (batch, classes)."""
+"""Combining several teachers into one: from logits (teachers, batch, classes) to logits (batch, classes)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,13 +10,14 @@ from kdlab.losses.numerics import at_least_float32
 
 
 class Combination(nn.Module, ABC):
-    """A weighted mean over teachers; subclasses say of what.
+    """Base class of a weighted mean over teachers; each subclass decides what is averaged.
 
     Args:
-        weights: One a teacher, >= 0, in the order in which they are named; only their ratios count. None: all alike.
+        weights: One for each teacher, >= 0, in the order in which the teachers are named; only their ratios count. None
+            weights all teachers equally.
 
     Raises:
-        ValueError: If a weight is negative or all are zero; when called, if there is not one for each teacher.
+        ValueError: If a weight is negative or all are zero; when called, if there is not one weight for each teacher.
     """
 
     def __init__(self, weights: Sequence[float] | None = None) -> None:
@@ -38,15 +39,16 @@ class Combination(nn.Module, ABC):
 
 
 class MeanOfLogits(Combination):
-    """``sum_i w_i z_i``: a geometric mean of the distributions, which a teacher that is sure of its veto dominates.
+    """``sum_i w_i z_i``: a geometric mean of the distributions. A teacher that rules out a class rules it out for all.
 
-    The default for several teachers (as in TextBrewer).
+    This is the default for several teachers (as in TextBrewer).
 
     Args:
-        weights: One a teacher, >= 0, in the order in which they are named; only their ratios count. None: all alike.
+        weights: One for each teacher, >= 0, in the order in which the teachers are named; only their ratios count. None
+            weights all teachers equally.
 
     Raises:
-        ValueError: If a weight is negative or all are zero; when called, if there is not one for each teacher.
+        ValueError: If a weight is negative or all are zero; when called, if there is not one weight for each teacher.
     """
 
     def forward(self, logits: Tensor) -> Tensor:
@@ -55,16 +57,17 @@ class MeanOfLogits(Combination):
 
 
 class MeanOfProbabilities(Combination):
-    """``log sum_i w_i softmax(z_i)``: log of the mean of the distributions at temperature 1.
+    """``log sum_i w_i softmax(z_i)``: the logarithm of the mean of the distributions at temperature 1.
 
-    What a deep ensemble predicts; a loss with a temperature softens the mean, not its parts. Stanton et al. 2021,
-    https://arxiv.org/abs/2106.05945.
+    This is what a deep ensemble predicts. A loss with a temperature softens the mean and not the single distributions.
+    Stanton et al. 2021, https://arxiv.org/abs/2106.05945.
 
     Args:
-        weights: One a teacher, >= 0, in the order in which they are named; only their ratios count. None: all alike.
+        weights: One for each teacher, >= 0, in the order in which the teachers are named; only their ratios count. None
+            weights all teachers equally.
 
     Raises:
-        ValueError: If a weight is negative or all are zero; when called, if there is not one for each teacher.
+        ValueError: If a weight is negative or all are zero; when called, if there is not one weight for each teacher.
     """
 
     def forward(self, logits: Tensor) -> Tensor:

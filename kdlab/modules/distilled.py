@@ -97,15 +97,15 @@ class Distilled(Supervised):
                 raise ValueError(f"term {name!r} freezes its teacher's maps, but a self_teacher changes at every step")
 
     def signals(self, batch: Mapping[str, Tensor]) -> Signals:
-        """The batch, the student's signals and the teacher's.
+        """Return the batch, the student's signals and the teacher's.
 
-        A self_teacher is offered to the terms alone: metrics of fidelity need a teacher that stays as it is.
+        A self_teacher is available to the terms only: metrics of fidelity need a teacher that does not change.
         """
         offered = super().signals(batch)
         return offered if self.average is not None else self._with_teacher(offered)
 
     def terms(self, signals: Signals, step: int) -> Terms:
-        """The task term, then each distillation term that counts at this step."""
+        """Return the task term, then each distillation term that is due at this step."""
         signals = self.with_layers(signals)
         terms = super().terms(signals, step)
         if self._task_schedule is not None:
@@ -117,7 +117,7 @@ class Distilled(Supervised):
         return terms
 
     def _weight(self, term: Term) -> float:
-        """``alpha * w_k`` in this epoch."""
+        """Return ``alpha * w_k`` for this epoch."""
         if self._alpha_schedule is None and term.schedule is None:
             return self.alpha * term.weight
         epoch = self.current_epoch
@@ -125,13 +125,13 @@ class Distilled(Supervised):
         return alpha * term.weight_at(epoch)
 
     def _value(self, name: str, term: Term, signals: Signals) -> Tensor:
-        """``D_k``; what a loss refuses is said with the term's name."""
+        """Return ``D_k``; an error that the loss raises gets the term's name."""
         own, ask = self._of_term(name, term, signals), self._asks[name]
         try:
             value: Tensor = ask(own)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             if type(error) not in (KeyError, TypeError, ValueError, RuntimeError):
-                raise  # out of memory, say, is nothing that the term could help
+                raise  # an error such as out of memory is not the term's fault
             raise type(error)(f"term {name!r}: {error.args[0] if error.args else error}") from error
         if term.explainer is not None and self.training:
             asked = ask.names() & {"attributions", "teacher_attributions"}
@@ -140,7 +140,7 @@ class Distilled(Supervised):
         return value
 
     def prepare(self, batch: object) -> None:
-        """Check layers, let the losses size their parts on one batch, then check every term."""
+        """Check the layers, let the losses create their sized parts from one batch, then check every term."""
         named = as_batch(batch)
         for name, term in self.distill.items():
             if term.layers and not isinstance(self.teacher, BlackBox):
@@ -153,6 +153,7 @@ class Distilled(Supervised):
                 )
         sized = [(name, term, term.loss) for name, term in self.distill.items() if isinstance(term.loss, Sized)]
         if sized:
+            # The losses are left out, because what they create here must stay.
             networks = [module for name, module in self.named_children() if name != "losses"]
             with torch.no_grad(), untouched(self.seed, *networks):
                 signals = self.with_layers(self.signals(named))
@@ -163,10 +164,10 @@ class Distilled(Supervised):
         super().prepare(batch)
 
     def setup(self, stage: str) -> None:
-        """Refuse a teacher whose classes are not the data's, where both name them; take the data's baseline.
+        """Refuse a teacher whose classes differ from the data's, if both name their classes; take the data's baseline.
 
         Raises:
-            ValueError: If they are others, or stand in another order.
+            ValueError: If the classes differ, or stand in another order.
         """
         super().setup(stage)
         of_data = data_of(self.trainer).description.class_names
@@ -175,15 +176,16 @@ class Distilled(Supervised):
             check_class_order(of_teacher, of_data, "the teacher")
 
     def on_fit_start(self) -> None:
-        """The teacher is no submodule, so nobody else moves it."""
+        """Move the teacher to this device; Lightning does not, because the teacher is no submodule."""
         if self.teacher is not None:
             self.teacher.to(self.device)
 
+    # A module can be validated or tested without having been trained before.
     on_validation_start = on_fit_start
     on_test_start = on_fit_start
 
     def on_train_start(self) -> None:
-        """Explain the training samples once for terms with frozen maps."""
+        """Explain all training samples once for each term with frozen maps."""
         data = data_of(self.trainer)
         for name, term in self.distill.items():
             explainer = term.teacher_explainer or term.explainer
@@ -194,7 +196,7 @@ class Distilled(Supervised):
             self._maps[name] = frozen_maps(self._the_teacher(), explainer, data, self.device)
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
-        """Let the student's average follow the steps so far."""
+        """Update the student's running average for the steps made so far."""
         if self.average is not None:
             self.average.follow(self.model, self.global_step)
 
@@ -212,14 +214,14 @@ class Distilled(Supervised):
             self.log_dict(weights | dead)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the student's average and the running counts too."""
+        """Add the student's running average and the epoch's counts to the checkpoint."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["kdlab_dead"] = self._dead.state_dict()
         if self.average is not None:
             checkpoint["kdlab_average"] = self.average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with them."""
+        """Restore the student's running average and the epoch's counts."""
         super().on_load_checkpoint(checkpoint)
         self._dead.load_state_dict(checkpoint["kdlab_dead"], self.device)
         if self.average is not None:
@@ -235,14 +237,14 @@ class Distilled(Supervised):
         return signals.joined(
             {"teacher": teacher},
             {
-                # What a cache leaves out is for training alone: metrics are about the teacher itself.
+                # A reduced cache may serve training; metrics must compare with the teacher itself.
                 "teacher_logits": lambda s: teacher.logits(s) if self.training else teacher.exact_logits(s),
                 "explained": lambda s: s["teacher_logits"].argmax(dim=1),
             },
         )
 
     def with_layers(self, signals: Signals) -> Signals:
-        """Logits and the tensors of all named layers in one forward, of the student and of the teacher, once."""
+        """Add logits and the tensors of all named layers, from one forward pass each of the student and the teacher."""
         if self.average is not None and "teacher" not in signals:
             signals = self._with_teacher(signals)
         teacher, layers = self._the_teacher(), self._student_layers
@@ -251,7 +253,7 @@ class Distilled(Supervised):
         with capture(self.model, layers) as captured:
             logits = self(signals["shown" if "shown" in signals else "inputs"])
             of_student = dict(zip(layers, captured.ordered(layers), strict=True))
-        # Live logits, since the teacher's forward is paid for; they equal the cached ones.
+        # The teacher's features need a forward pass anyway, so its live logits cost nothing more.
         teacher_logits, features = teacher.logits_and_features(signals, self._teacher_layers)
         of_teacher = dict(zip(self._teacher_layers, features, strict=True))
         return signals.joined(
@@ -266,7 +268,7 @@ class Distilled(Supervised):
         )
 
     def _of_term(self, name: str, term: Term, signals: Signals) -> Signals:
-        """The signals of one term: features of its own layers, attributions by its own explainer."""
+        """Return the signals for one term: features of its own layers, attributions by its own explainer."""
         known: dict[str, Any] = {}
         computed: dict[str, Callable[[Signals], Any]] = {}
         teacher, explainer = self._the_teacher(), term.explainer

@@ -1,4 +1,4 @@
-"""Self-distillation: a teacher that is made of the student itself."""
+"""Self-distillation: the teacher is made from the student itself."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -13,9 +13,9 @@ from kdlab.teacher import Teacher
 class EMA(Teacher):
     """The student's running average as its teacher: ``average = d * average + (1 - d) * student`` after each step.
 
-    At optimiser step n, ``d = min(decay, 1 - 1 / (n + 1))``, so that the first steps are a plain mean and the untrained
-    weights are soon forgotten. Buffers that are no floating point numbers are taken over. Tarvainen and Valpola 2017,
-    section 2, https://arxiv.org/abs/1703.01780.
+    At optimiser step n, ``d = min(decay, 1 - 1 / (n + 1))``. The average is therefore a plain mean over the first
+    steps, and the untrained weights soon have no influence. Buffers that hold no floating point numbers are copied.
+    Tarvainen and Valpola 2017, section 2, https://arxiv.org/abs/1703.01780.
 
     Args:
         model: The student; the average starts as a copy of it.
@@ -34,12 +34,18 @@ class EMA(Teacher):
 
     @torch.no_grad()
     def follow(self, model: nn.Module, steps: int) -> None:
-        """Move towards the student, which has taken so many optimiser steps; nothing if there was none since."""
+        """Update the average from the student; nothing happens if the student made no step since the last call.
+
+        Args:
+            model: The student.
+            steps: How many optimiser steps it has made so far.
+        """
+        # With accumulated gradients, several batches come before one optimiser step.
         if steps <= self.steps:
             return
         self.steps = steps
         kept_share = min(self.decay, 1 - 1 / (steps + 1))
-        # Of tied weights each is here once, where the state_dict would have them by every name.
+        # Not the state_dict: it lists tied weights once for each name, and they would move twice.
         for kept, now in zip(_tensors(self.network), _tensors(model), strict=True):
             if kept.is_floating_point():
                 kept.lerp_(now.detach(), 1 - kept_share)
@@ -47,11 +53,11 @@ class EMA(Teacher):
                 kept.copy_(now)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """Return the number of steps and the averaged weights, for a checkpoint."""
         return {"steps": self.steps, "network": self.network.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a ``state_dict``."""
+        """Continue from a ``state_dict``."""
         self.steps = state["steps"]
         self.network.load_state_dict(state["network"])
 

@@ -1,4 +1,4 @@
-"""Epoch means that cost nothing inside the step and survive a resume."""
+"""Means over an epoch that cost little in each step and survive a resume."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,25 +7,26 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-#: Steps whose values are kept before they are added up: one operation a step instead of five.
+#: So many steps are collected before they are added up, so that a step costs one operation instead of five.
 FOLD = 64
 
 
 class EpochMeans:
-    """Sums and counts of named scalars, kept on the device; steps at which a value was exactly zero are counted too.
+    """Sums and counts of named scalars, kept on the device, and counts of the steps at which a value was exactly zero.
 
-    ``self.log`` costs as much as the step of a small net, and its epoch mean forgets what was before a resume.
+    It replaces ``self.log``, which takes as long as the step of a small network and whose epoch mean forgets the steps
+    before a resume.
     """
 
     def __init__(self) -> None:
-        # One vector for each set of names that occurs together, and those of the last steps as they came.
+        # One vector for each set of names that occur together; values of the latest steps are not yet added up.
         self._sums: dict[tuple[str, ...], Tensor] = {}
         self._zeros: dict[tuple[str, ...], Tensor] = {}
         self._counts: dict[tuple[str, ...], int] = {}
         self._recent: dict[tuple[str, ...], list[Tensor]] = {}
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Add one step's values; nothing waits for the device."""
+        """Add one step's values, without waiting for the device."""
         recent = self._recent.setdefault(tuple(values), [])
         recent.append(torch.stack([value.detach() for value in values.values()]))
         if len(recent) == FOLD:
@@ -45,28 +46,28 @@ class EpochMeans:
             recent.clear()
 
     def compute(self) -> dict[str, float]:
-        """The mean of each name over its steps, over all processes."""
+        """Return the mean of each name over its steps and over all processes."""
         return {name: total / count for name, (total, _, count) in self._reduced().items()}
 
     def totals(self) -> dict[str, float]:
-        """The sum of each name over its steps, over all processes."""
+        """Return the sum of each name over its steps and over all processes."""
         return {name: total for name, (total, _, _) in self._reduced().items()}
 
     def always_zero(self) -> list[str]:
-        """Names whose value was exactly zero at every step."""
+        """Return the names whose value was exactly zero at every step."""
         return [name for name, (_, zeros, count) in self._reduced().items() if zeros == count]
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Forget all values."""
         self._sums, self._zeros, self._counts, self._recent = {}, {}, {}, {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been summed so far, for a checkpoint."""
+        """Return the sums so far, for a checkpoint."""
         self._fold()
         return {"sums": dict(self._sums), "zeros": dict(self._zeros), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from a ``state_dict``."""
+        """Continue from a ``state_dict``, with its tensors moved to a device."""
         self._sums = {names: value.to(device) for names, value in state["sums"].items()}
         self._zeros = {names: value.to(device) for names, value in state["zeros"].items()}
         self._counts = dict(state["counts"])
@@ -79,6 +80,7 @@ class EpochMeans:
             for name, row in zip(names, table, strict=True):
                 by_name[name] = by_name[name] + row if name in by_name else row
         if by_name and torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Sorted, so that all processes add up the same name at the same place.
             table = torch.stack([by_name[name] for name in sorted(by_name)])
             torch.distributed.all_reduce(table)
             by_name = dict(zip(sorted(by_name), table, strict=True))

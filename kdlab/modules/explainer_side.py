@@ -1,4 +1,4 @@
-"""The explainer's side of a joint stage: what it sees of the student, what trains it, what is told about it."""
+"""The explainer's part of a joint stage: what it sees of the student, what trains it, and what is logged about it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,17 +17,18 @@ from kdlab.signals.vocabulary import Asked, Signals
 
 
 class ExplainerSide:
-    """``L_e = L_i + beta * L_c`` and the explainer's own terms, on a random stream of its own.
+    """``L_e = L_i + beta * L_c`` and the explainer's own terms, computed on a random stream of its own.
 
     ``L_i = KL(p_s || q)`` and ``L_c = sum over classes of (p_s - q)^2``, means over the batch at temperature 1, where
-    q is the explainer's prediction of the student. The article behind this prints L_i as ``mean(log p_s - q)``, which
-    is constant for a normalised q and cannot train; its words ask for a log loss between the two distributions. It is
-    KL and not cross-entropy, since a coupled student would be driven to one-hot outputs by cross-entropy.
+    p_s is the student's distribution and q is the explainer's prediction of it. The article behind this prints L_i as
+    ``mean(log p_s - q)``, which is constant for a normalised q and cannot train; its text asks for a log loss between
+    the two distributions. KL is used and not cross-entropy, because cross-entropy would drive a coupled student to
+    one-hot outputs.
 
     Args:
-        explainer: what learns the student.
+        explainer: the module that learns to predict the student.
         beta: weight of L_c, >= 0.
-        couple: whether L_e has a gradient by the student.
+        couple: whether L_e has a gradient with respect to the student.
         seed: of the random stream.
     """
 
@@ -37,11 +38,12 @@ class ExplainerSide:
         self._stream, self._lag = Stream(seed), Lag()
 
     def terms(self, signals: Signals, masked: bool) -> tuple[Signals, Terms]:
-        """The signals as the explainer sees them, and weight and value of each term.
+        """Return the signals as the explainer sees them, and the weight and value of each term by name.
 
         Args:
             signals: of the whole batch.
-            masked: whether the student was trained on another one, so that it is asked about this one here.
+            masked: whether the student was trained on a masked batch, so that its outputs on the whole batch are
+                computed here.
         """
         with self._stream:
             seen = self._seen(signals, masked)
@@ -56,7 +58,8 @@ class ExplainerSide:
         return seen, terms
 
     def _seen(self, signals: Signals, masked: bool) -> Signals:
-        """The student's outputs as they are or detached, and the explainer's prediction of them, once."""
+        """Return signals with the student's outputs, detached unless coupled, and the explainer's prediction."""
+        # A masked student has not seen the whole batch yet; uncoupled, this forward pass needs no graph.
         if masked and not self.couple:
             with torch.no_grad():
                 logits = signals["logits"]
@@ -66,29 +69,29 @@ class ExplainerSide:
         return signals.joined({"logits": logits, "preds": logits}, once)
 
     def refit(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
-        """Fit anew an explainer that is fitted and not trained; the batches of others are never asked for."""
+        """Fit the explainer again if it is one that is fitted and not trained; otherwise no batch is drawn."""
         if isinstance(self.explainer, Refits):
             with self._stream:
                 self.explainer.refit(batches)
 
     def see(self, signals: Signals) -> None:
-        """Note where student and explainer are, on the same samples at each validation."""
+        """Note the outputs of student and explainer; each validation must call this with the same samples."""
         self._lag.see(signals["logits"], signals["explainer_logits"])
 
     def numbers(self) -> dict[str, float]:
-        """What the explainer tells about itself; a number that there is not yet (NaN) is left out."""
+        """Return the numbers that the explainer reports about itself, without those that have no value yet (NaN)."""
         own = self.explainer.describe() if isinstance(self.explainer, Describes) else {}
         return {name: value for name, value in own.items() if value == value}
 
     def lag(self) -> dict[str, float]:
-        """How far it is behind the student, by its name; asked once a validation."""
+        """Return how far the explainer lags behind the student, by name; call it once for each validation."""
         return self._lag.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """The random stream's place, and where the student was, for a checkpoint."""
+        """Return the state of the random stream and the student's last outputs, for a checkpoint."""
         return {"stream": self._stream.state_dict(), "lag": self._lag.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from there."""
+        """Continue from a ``state_dict``."""
         self._stream.load_state_dict(state["stream"])
         self._lag.load_state_dict(state["lag"], device)

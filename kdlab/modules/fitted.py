@@ -1,4 +1,4 @@
-"""A stage whose model is fitted at once to all labelled samples, and not by gradients: an estimator."""
+"""A stage whose model is an estimator: it is fitted once to all labelled samples and not trained by gradients."""
 
 from collections.abc import Iterable
 from typing import Protocol, cast
@@ -16,14 +16,18 @@ class Fits(Protocol):
     """A network that learns from all samples at once, such as ``Estimator``."""
 
     def fit(self, inputs: Tensor, target: Tensor) -> None:
-        """Learn from inputs (samples, ...) and class numbers (samples,); a ValueError says what it refuses."""
+        """Learn from inputs (samples, ...) and class numbers (samples,).
+
+        Raises:
+            ValueError: If it cannot learn from these samples.
+        """
 
 
 class Fitted(WithoutGradients):
-    """The interpretable or black-box teacher: fitted once to the labelled training samples, then scored as any stage.
+    """A stage that fits an estimator once to the labelled training samples; it is then scored like any other stage.
 
-    Each labelled sample counts once, not augmented; of somebody's own loader, those of one epoch. The fit is
-    fingerprinted, kept, cached and reported as what other stages learn.
+    Each labelled sample counts once and is not augmented. With a user's own loader, the samples of one epoch are used.
+    Like any trained stage, the fit has a fingerprint and is kept, cached and reported.
 
     Args:
         model: a network with ``fit(inputs, target)``, such as ``Estimator``.
@@ -38,10 +42,13 @@ class Fitted(WithoutGradients):
             raise TypeError(f"{type(model).__name__} has no fit(inputs, target); name an Estimator, or use Supervised")
 
     def on_train_start(self) -> None:
-        """Fit; here and not step by step, so that a stage that is resumed fits to all samples, too.
+        """Fit the model to all samples.
+
+        This happens here and not in the training steps, so that a stage that is resumed within its epoch also fits to
+        all samples.
 
         Raises:
-            StageError: If the model refuses the samples; its own words follow.
+            StageError: If the model refuses the samples; its own message follows.
         """
         loader = self.trainer.train_dataloader
         if isinstance(loader, ShuffledLoader):

@@ -27,17 +27,18 @@ from kdlab.teacher import Teacher
 class Joint(Distilled):
     """``L = L_s + lambda * L_e`` with ``L_e = L_i + beta * L_c`` and the explainer's own terms.
 
-    ``L_i = KL(p_s || q)`` and ``L_c = sum over classes of (p_s - q)^2``, where q is the explainer's prediction of the
-    student; see ``ExplainerSide``. After each validation the numbers that the explainer tells of itself, and of the
-    data that it was trained on, are logged as ``train/explainer/<name>``, and ``val/explainer/lag``: how far it is
-    behind the student (see ``Lag``; on the first validation batch, from the second validation on).
+    ``L_i = KL(p_s || q)`` and ``L_c = sum over classes of (p_s - q)^2``, where p_s is the student's distribution and q
+    is the explainer's prediction of it; see ``ExplainerSide``. After each validation, the numbers that the explainer
+    reports about itself and its training data are logged as ``train/explainer/<name>``. Its lag behind the student is
+    logged as ``val/explainer/lag``, measured on the first validation batch from the second validation on (see ``Lag``).
 
-    Gradients cross between student and explainer only if ``couple``. Without, the student learns exactly what
-    ``Distilled`` would make of it, bit for bit: the explainer sees its detached outputs, has parameter group, clipping
-    and random stream of its own.
+    Gradients pass between student and explainer only if ``couple`` is set. Without it, the student learns exactly what
+    it would learn in ``Distilled``, bit for bit: the explainer sees detached outputs and has its own parameter group,
+    clipping and random stream.
 
-    A student can be made its own surrogate for Shapley values (``masked_share``), can be helped by its explainer
-    (``help_back``), or be frozen: then ``L = lambda * L_e`` alone, which explains a finished student afterwards.
+    A student can be its own surrogate for Shapley values (``masked_share``), can be helped by its explainer
+    (``help_back``), or can be frozen. With a frozen student, ``L = lambda * L_e`` alone, and a finished student is
+    explained afterwards.
 
     Args:
         model: the student.
@@ -47,20 +48,20 @@ class Joint(Distilled):
         alpha: scales every distillation term, >= 0.
         beta: weight of L_c within L_e, >= 0; 0 only drops L_c.
         explain_weight: lambda, >= 0; 0 switches the explainer off.
-        couple: whether L_e shapes the student too, so that it becomes easier to explain.
+        couple: whether L_e also shapes the student, so that it becomes easier to explain.
         explainer_lr: the explainer's learning rate; that of the optimiser if left out.
         explain_schedule: changes lambda over the epochs.
-        masked_share: share of the training batches that the student is shown with random parts at the baseline, with
-            the label and the teacher's opinion of the whole input, in [0, 1]. At 0 nothing changes.
-        help_back: weight of ``KL(q || p_s)`` for the student, q detached: the explainer's prediction as soft labels,
-            >= 0.
-        freeze: whether the student is left as it is, in eval mode and without gradient; distill, alpha and task have
-            no say then.
+        masked_share: share of training batches, in [0, 1], in which random parts of the student's inputs are replaced
+            by the baseline; the labels and the teacher's logits stay those of the whole inputs. 0 masks nothing.
+        help_back: weight of ``KL(q || p_s)`` for the student with q detached, which makes the explainer's prediction a
+            soft label; >= 0.
+        freeze: whether the student stays unchanged, in eval mode and without gradient; distill, alpha and task then
+            have no effect.
         task, task_weight, optimizer, scheduler, scheduler_every_step, alpha_schedule, task_schedule, self_teacher: as
             in Distilled.
 
     Raises:
-        ValueError: If a weight or share is out of range, or a frozen student is to be changed.
+        ValueError: If a weight or share is out of range, or another argument would change a frozen student.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class Joint(Distilled):
         self.model.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """A frozen student stays in eval mode."""
+        """Set the mode as torch does; a frozen student stays in eval mode."""
         super().train(mode)
         if self.frozen:
             self.model.eval()
@@ -139,11 +140,11 @@ class Joint(Distilled):
 
     @property
     def learned_explainer(self) -> nn.Module | None:
-        """The explainer, unless its weight is 0."""
+        """The explainer; None if its weight is 0."""
         return self.explainer if self.explain_weight > 0 else None
 
     def signals(self, batch: Mapping[str, Tensor]) -> Signals:
-        """What a distilled stage offers, and the explainer's signals; a frozen student needs no teacher."""
+        """Return the signals of a distilled stage and those of the explainer; a frozen student needs no teacher."""
         if self.frozen and self.teacher is None:
             own: Signals = Supervised.signals(self, batch)
             offered = own.joined({}, {"explained": lambda signals: signals["logits"].argmax(dim=1)})
@@ -153,18 +154,18 @@ class Joint(Distilled):
             {"explainer": self.explainer},
             {
                 "explainer_logits": lambda signals: self.explainer(signals["inputs"]),
-                "explainer_attributions": lambda signals: self.explainer.attribute(  # type: ignore[operator]  # asked for of those that have it
+                "explainer_attributions": lambda signals: self.explainer.attribute(  # type: ignore[operator]  # only asked for if it exists
                     signals["inputs"], signals["explained"]
                 ),
             },
         )
 
     def terms(self, signals: Signals, step: int) -> Terms:
-        """The student's terms, then the explainer's."""
+        """Return the student's terms, then the explainer's."""
         terms: Terms = {}
         shown, student = self._shown(signals), signals
         if not self.frozen:
-            # The whole batch's own forward serves both, unless the student sees another one than the explainer.
+            # One forward pass serves both, unless the student sees a masked batch and the explainer the whole one.
             student = self.with_layers(signals if shown is None else shown)
             signals = student if shown is None else signals
             terms = super().terms(student, step)
@@ -181,7 +182,7 @@ class Joint(Distilled):
         return terms
 
     def _shown(self, signals: Signals) -> Signals | None:
-        """The signals with a masked batch for the student; None where it sees the whole one."""
+        """Return signals with a masked batch for the student, or None if the student sees the whole batch."""
         if self._masks.share == 0 or not self.training:
             return None
         inputs = self._masks.shown(signals["inputs"], self.baseline)
@@ -190,11 +191,12 @@ class Joint(Distilled):
         return signals.joined({"shown": inputs}, {"logits": lambda s: self(s["shown"]), "preds": lambda s: s["logits"]})
 
     def trained_by(self, term: str) -> list[nn.Parameter]:
-        """The student for its terms, the explainer for those of the explainer."""
+        """Return the explainer's parameters for the explainer's terms, else the student's."""
         return list((self.explainer if term.startswith("explainer/") else self.model).parameters())
 
     def prepare(self, batch: object) -> None:
-        """Check on one batch what trains: the explainer alone where the student is frozen."""
+        """Check on one batch that every term trains something; with a frozen student, the explainer's terms only."""
+        # The check draws from both streams, and training must begin as if there had been no check.
         side, masks = self._side.state_dict(), self._masks.state_dict()
         try:
             if self.frozen:
@@ -206,7 +208,7 @@ class Joint(Distilled):
             self._masks.load_state_dict(masks)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The student with the parts of its losses, then the explainer."""
+        """Return the student's group with the parts of its losses, then the explainer's group."""
         (student,) = super().parameter_groups()
         return apart(student["params"], self.explainer, self._explainer_lr)
 
@@ -216,43 +218,43 @@ class Joint(Distilled):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip student and explainer apart: a common norm would let the explainer shorten the student's steps."""
+        """Clip student and explainer separately: a common norm would let the explainer shorten the student's steps."""
         for group in optimizer.param_groups:
             with only(optimizer, group):
                 self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
-        """At the epoch's last batch, before validation, refit an explainer that is fitted and not trained."""
+        """Refit a fitted explainer after the epoch's last batch, before validation."""
         if self.trainer.is_last_batch and self.explain_weight > 0:
             self._side.refit(self.refit_batches())
 
     def on_validation_batch_end(self, outputs: object, batch: object, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Note where student and explainer are, on the first batch."""
+        """Note the outputs of student and explainer on the first batch."""
         first = batch_idx == dataloader_idx == 0 and not self.trainer.sanity_checking
         if first and self.explain_weight > 0 and isinstance(outputs, Signals):
             self._side.see(outputs)
 
     def on_validation_epoch_end(self) -> None:
-        """Log what the explainer tells about itself, and its lag."""
+        """Log the numbers that the explainer reports about itself, and its lag."""
         if self.explain_weight == 0 or self.trainer.sanity_checking:
             return
         self.log_dict({f"train/explainer/{name}": value for name, value in self._side.numbers().items()})
         self.log_dict({f"val/explainer/{name}": value for name, value in self._side.lag().items()})
 
     def refit_batches(self) -> Iterator[Mapping[str, Tensor]]:
-        """The training data once more, in batches on this device; the loader in use keeps its place."""
+        """Yield the training data once more, in batches on this device; the loader that trains keeps its position."""
         loader = self.trainer.train_dataloader
         for batch in copy(loader) if loader is not None else ():
             yield as_batch(self.transfer_batch_to_device(batch, self.device, 0))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the places of the random streams, and where the student was, too."""
+        """Add the states of the random streams and the student's last outputs to the checkpoint."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["kdlab_explainer"] = self._side.state_dict()
         checkpoint["kdlab_masks"] = self._masks.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the states of the random streams and the student's last outputs."""
         super().on_load_checkpoint(checkpoint)
         self._side.load_state_dict(checkpoint["kdlab_explainer"], self.device)
         self._masks.load_state_dict(checkpoint["kdlab_masks"])

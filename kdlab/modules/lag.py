@@ -1,4 +1,4 @@
-"""How far an explainer is behind a student that moves."""
+"""How far an explainer lags behind a student that is still changing."""
 
 from collections.abc import Mapping
 
@@ -10,19 +10,20 @@ from kdlab.losses.numerics import at_least_float32
 
 
 class Lag:
-    """The part of an explainer's error that comes from the student's having moved.
+    """The part of an explainer's error that comes from the student having moved since the last validation.
 
-    On a fixed batch, with p the student's distribution now, p' its distribution at the validation before, and q the
-    explainer's prediction of it now, n samples:
+    On a fixed batch of n samples, let p be the student's distribution now, p' its distribution at the validation
+    before, and q the explainer's present prediction of p:
 
         ``lag = sum (p - q) (p - p') / sqrt(n * sum (p - p')^2)``    sums over samples and classes
 
-    which is the explainer's error p - q along the way that the student has gone since. In probability, lower is
-    better. An explainer that stands still at p' lags by the root mean square of the student's step; one that has
-    caught up by 0, as has one whose error is the same for both students, for want of capacity say; below 0 it is
-    beyond. It is at most the root mean square of the whole error, the root of L_c: what remains of that is no lag.
-    0 for a student that stands still, which nobody can be behind. An explainer that was never right is behind nobody
-    either: its error may point anywhere, so read the first epochs with care.
+    This is the explainer's error p - q along the direction in which the student has moved. Its unit is probability, and
+    lower is better. If the explainer still predicts p', the lag is the root mean square of the student's step. It is 0
+    if the explainer has caught up, or if its error has nothing to do with the student's step, for example because it
+    lacks capacity. It is negative if the explainer is ahead of the student. It is at most the root mean square of the
+    whole error, which is the square root of L_c; the rest of the error is not lag. It is 0 if the student has not
+    moved. If the explainer was never right, the value says little, because its error may point anywhere; read the first
+    epochs with care.
     """
 
     def __init__(self) -> None:
@@ -31,11 +32,11 @@ class Lag:
         self._explainer: Tensor | None = None
 
     def see(self, logits: Tensor, explainer_logits: Tensor) -> None:
-        """Take the student's outputs and the explainer's (samples, classes), of the same samples each time."""
+        """Note the outputs (samples, classes) of student and explainer; they must be of the same samples each time."""
         self._now, self._explainer = _distribution(logits), _distribution(explainer_logits)
 
     def step(self) -> dict[str, float]:
-        """Return the lag by its name, over all processes; nothing at the first validation, which has none before it."""
+        """Return the lag by name, over all processes; an empty dictionary at the first validation."""
         now, before, explainer = self._now, self._before, self._explainer
         if now is None or explainer is None:
             return {}
@@ -50,11 +51,11 @@ class Lag:
         return {"lag": along / (count * square) ** 0.5 if square > 0 else 0.0}
 
     def state_dict(self) -> dict[str, Tensor | None]:
-        """The student at the last validation, for a checkpoint."""
+        """Return the student's distribution at the last validation, for a checkpoint."""
         return {"before": self._before}
 
     def load_state_dict(self, state: Mapping[str, Tensor | None], device: torch.device) -> None:
-        """Go on from there."""
+        """Continue from a ``state_dict``, with its tensor moved to a device."""
         before = state["before"]
         self._before = None if before is None else before.to(device)
 

@@ -9,9 +9,10 @@ from torch.optim import Optimizer
 
 
 def apart(parameters: Iterable[nn.Parameter], explainer: nn.Module, lr: float | None) -> list[dict[str, Any]]:
-    """Return the parameters as groups, those of the explainer last and with a learning rate of their own if given.
+    """Return the parameters as groups, the explainer's last and, if ``lr`` is given, with that learning rate.
 
-    Empty groups are left out, as is what the explainer holds and does not train, such as an average of the student.
+    Empty groups are left out. So are parameters that the explainer holds but does not train, such as an average of the
+    student.
     """
     of_explainer = {id(parameter) for parameter in explainer.parameters()}
     groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
@@ -24,7 +25,7 @@ def apart(parameters: Iterable[nn.Parameter], explainer: nn.Module, lr: float | 
 
 @contextmanager
 def only(optimizer: Optimizer, group: dict[str, Any]) -> Iterator[None]:
-    """The optimiser as if it had this group alone."""
+    """Let the optimiser have this one group only while the block runs."""
     groups = optimizer.param_groups
     optimizer.param_groups = [group]
     try:

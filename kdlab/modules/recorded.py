@@ -1,4 +1,4 @@
-"""A stage whose predictions are on record: the teacher of whom only soft labels are there."""
+"""A stage whose predictions come from a file of soft labels."""
 
 from collections.abc import Mapping
 from typing import ClassVar, cast
@@ -11,17 +11,17 @@ from kdlab.teacher import KnowsSamples
 
 
 class Recorded(WithoutGradients):
-    """The teacher whose soft labels somebody wrote to a file: nothing trains, and it is scored as any stage.
+    """A teacher whose soft labels were read from a file: nothing is trained, and it is scored like any other stage.
 
-    It predicts the data's own samples and no other input. So it is not explained and costs nothing that could be
-    measured, terms that need its layers or explanations are refused before training, and so are batches without
-    ``index``, such as those of a DataLoader of somebody's own.
+    It can predict the data's own samples only. It is therefore not explained, and has no costs that could be measured.
+    Terms that need its layers or explanations are refused before training, and so are batches without ``index``, such
+    as those of a user's own DataLoader.
 
     Args:
-        model: a network that knows its logits of each sample, such as ``SoftLabelFile``.
+        model: a network that knows the logits of each sample, such as ``SoftLabelFile``.
 
     Raises:
-        TypeError: If the model knows no samples.
+        TypeError: If the model has no ``of_samples``.
     """
 
     explainable: ClassVar[bool] = False
@@ -32,7 +32,7 @@ class Recorded(WithoutGradients):
             raise TypeError(f"{type(model).__name__} has no of_samples(index); name a SoftLabelFile, or use Supervised")
 
     def signals(self, batch: Mapping[str, Tensor]) -> Signals:
-        """The batch, the model, and the logits that are on record of its samples."""
+        """Return the batch, the model, and the recorded logits of the batch's samples."""
         model = cast("KnowsSamples", self.model)
         return Signals(
             {**batch, "model": self.model},

@@ -1,4 +1,4 @@
-"""Weights that change over the epochs: a factor by the epoch alone, so that a resumed run needs no state."""
+"""Weights that change over the epochs. A factor depends on the epoch alone, so a resumed training needs no state."""
 
 from collections.abc import Sequence
 from math import cos, pi, prod
@@ -6,32 +6,32 @@ from typing import Protocol
 
 
 class Schedule(Protocol):
-    """A factor on a weight, no unit, >= 0, by the epoch, counted from 0."""
+    """A factor on a weight, without unit and >= 0, that depends on the epoch, counted from 0."""
 
     def factor(self, epoch: int) -> float:
-        """Return what the weight is multiplied with during this epoch."""
+        """Return the number by which the weight is multiplied during this epoch."""
         ...
 
 
 class _Rise:
-    """What all rises have: how far they have come, in (0, 1]."""
+    """The common part of all rises: the share of the rise that is done, in (0, 1]."""
 
     def __init__(self, epochs: int, start: float = 0.0) -> None:
         self.epochs, self.start = _checked(epochs, start)
 
     def passed(self, epoch: int) -> float:
-        """Return the share of the rise that lies behind at this epoch's end."""
+        """Return the share of the rise that is done at the end of this epoch."""
         return min((epoch + 1) / self.epochs, 1.0)
 
 
 class _Fall:
-    """What all falls have: how far they have come, in [0, 1]."""
+    """The common part of all falls: the share of the fall that is done, in [0, 1]."""
 
     def __init__(self, epochs: int, end: float = 0.0, after: int = 0) -> None:
         (self.epochs, self.end), self.after = _checked(epochs, end), _not_negative(after)
 
     def passed(self, epoch: int) -> float:
-        """Return the share of the fall that lies behind at this epoch's start."""
+        """Return the share of the fall that is done at the start of this epoch."""
         return min(max(epoch - self.after, 0) / self.epochs, 1.0)
 
 
@@ -105,10 +105,10 @@ class CosineDecay(_Fall):
 
 
 class Steps:
-    """Change at once at some epochs: ``by`` to the power of the number of milestones reached.
+    """Jump at given epochs: the factor is ``by`` to the power of the number of milestones reached.
 
     Args:
-        milestones: Epochs, counted from 0, from which on the next power holds.
+        milestones: Epochs, counted from 0; at each, the next power begins to hold.
         by: Factor of one step, >= 0.
 
     Raises:
@@ -121,15 +121,15 @@ class Steps:
         self.milestones, self.by = list(milestones), by
 
     def factor(self, epoch: int) -> float:
-        """Return the factor."""
+        """Return the factor, >= 0."""
         return float(self.by ** sum(milestone <= epoch for milestone in self.milestones))
 
 
 class Product:
-    """Several schedules at once, such as a warm-up and a later decay.
+    """The product of several schedules, such as a warm-up and a later decay.
 
     Args:
-        schedules: Their factors are multiplied.
+        schedules: The schedules whose factors are multiplied.
     """
 
     def __init__(self, schedules: Sequence[Schedule]) -> None:

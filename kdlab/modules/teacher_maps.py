@@ -1,4 +1,4 @@
-"""A teacher's attributions of all training samples, computed once."""
+"""A teacher's attributions of all training samples, computed once before training."""
 
 from collections.abc import Callable
 
@@ -16,13 +16,15 @@ from kdlab.teacher import Teacher
 def frozen_maps(
     teacher: Teacher, explainer: Callable[[nn.Module], Attribution], data: Data, device: torch.device
 ) -> SoftLabels:
-    """Attributions of the teacher's own class as a table by (index, view), in an order that is always the same.
+    """Return attributions of the class that the teacher predicts, looked up by (index, view).
+
+    The samples are explained in an order that is always the same.
 
     Raises:
-        ValueError: If the samples are not numbered one by one.
+        ValueError: If a sample's index is missing or occurs twice.
     """
     pairs: list[tuple[Tensor, Tensor]] = []
-    # What an explainer may draw must not shift what the student draws afterwards.
+    # If the explainer draws random numbers, those that the student draws afterwards must stay the same.
     with forked(address(0, "maps")), torch.no_grad():
         for on_cpu in data.every_batch(["train"]):
             batch = {name: value.to(device) for name, value in on_cpu.items()}
@@ -33,8 +35,8 @@ def frozen_maps(
 
 
 def dead_maps(*maps: Tensor) -> Tensor:
-    """How many samples have a map that the losses call dead, in any of these maps (batch, ...): a scalar.
+    """Return a scalar: how many samples have a map in any of these (batch, ...) that losses count as dead.
 
-    Such a map says nothing: a loss that compares it has no direction to teach.
+    A dead map says nothing: a loss that compares it has no direction to teach.
     """
     return torch.stack([dead(values) for values in maps]).any(dim=0).sum()

@@ -15,9 +15,9 @@ from kdlab.signals.vocabulary import Asked, Signals
 
 @runtime_checkable
 class Sized(Protocol):
-    """A loss with parts that are sized by the data: it makes them from one batch, before there is an optimiser."""
+    """A loss with parts whose size depends on the data; it creates them from one batch before there is an optimiser."""
 
-    # Each loss names the signals it needs, so the parameters are open.
+    # Each loss names the signals it needs, so the parameters are not fixed here.
     def prepare(self, *args: Any, **kwargs: Any) -> None: ...  # noqa: ANN401, D102
 
 
@@ -27,19 +27,19 @@ class Term:
 
     Args:
         loss: any module whose ``forward`` names the signals it needs and returns a scalar.
-        weight: w_k, relative to its sisters; alpha scales them all. No unit, >= 0.
+        weight: w_k, relative to the other terms; alpha scales them all. No unit, >= 0.
         takes: renames, ``{parameter: signal}``: ``{input: logits, target: teacher_logits}`` makes ``torch.nn.MSELoss``
             a distillation loss.
         layers: pairs ``{path in the student: path in the teacher}`` whose tensors become ``features`` and
-            ``teacher_features``, in this order. A path is a module's name, with ``:input`` or ``:weights`` behind it
-            for what goes in or for attention weights.
-        explainer: what makes ``attributions`` of the student, a callable from the model; it must be differentiable.
+            ``teacher_features``, in this order. A path is a module's name; ``:input`` after it means the module's
+            input, ``:weights`` its attention weights.
+        explainer: makes ``attributions`` of the student; a callable from the model, which must be differentiable.
         teacher_explainer: the same for the teacher; the student's if left out.
         every_n_steps: the term counts on each n-th optimiser step only, >= 1.
-        schedule: changes the weight over the epochs, such as ``LinearWarmUp(20)``; None leaves it as it is.
-        frozen_teacher_maps: whether the teacher's attributions are computed once, before training, for all training
-            samples, and looked up by (index, view). They equal live ones, cost one explanation a sample and the memory
-            of the inputs, and need kdlab's data without random augmentation.
+        schedule: changes the weight over the epochs, such as ``LinearWarmUp(20)``; None leaves it unchanged.
+        frozen_teacher_maps: whether the teacher's attributions of all training samples are computed once, before
+            training, and looked up by (index, view). They equal live ones, cost one explanation per sample and as much
+            memory as the inputs, and need kdlab's data without random augmentation.
 
     Raises:
         ValueError: If the weight is negative, every_n_steps is below 1, or maps are frozen without an explainer.
@@ -64,25 +64,25 @@ class Term:
             raise ValueError("frozen_teacher_maps needs an explainer such as InputGradient")
 
     def weight_at(self, epoch: int) -> float:
-        """w_k in an epoch."""
+        """Return w_k in an epoch, counted from 0."""
         return self.weight if self.schedule is None else self.weight * self.schedule.factor(epoch)
 
 
-#: What a term may be called: it is a submodule's name, a key of the file and a metric's name at once.
+#: A term's name must also work as a submodule's name, as a key of the experiment file and as a metric's name.
 POSSIBLE = re.compile(r"[^\W\d_][\w-]*")
-#: Terms of the modules' own, and the sum of all.
+#: Names that kdlab's modules use for their own terms and for the sum of all terms.
 OWN = frozenset({"task", "loss", "help_back"})
-#: What ``nn.ModuleDict`` has as an attribute, it cannot have as a key.
+#: ``nn.ModuleDict`` cannot have a key that is the name of one of its attributes.
 TAKEN = frozenset(dir(nn.ModuleDict()))
-#: What is logged of a term beside its value, behind its name.
+#: Endings of the names under which more than a term's value is logged.
 BESIDE = ("_weight", "_dead")
 
 
 def check_names(names: Collection[str]) -> None:
-    """Refuse names of distillation terms that stand for something else already, or that nothing can be called.
+    """Refuse names of distillation terms that already mean something else, or that cannot be used as a name.
 
     Raises:
-        ValueError: With the name and what names are possible.
+        ValueError: With the name and the possible names.
     """
     for name in names:
         of_another = [name.removesuffix(end) for end in BESIDE if name.removesuffix(end) in set(names) - {name}]
@@ -103,10 +103,11 @@ def check_names(names: Collection[str]) -> None:
 
 
 def check_term(name: str, term: Term, asked: Asked) -> None:
-    """Refuse a term that asks for what only its own settings could give.
+    """Refuse a term whose loss and settings do not fit each other.
 
     Raises:
-        KeyError: If it asks for features without layers, for attributions without an explainer, or has layers in vain.
+        KeyError: If the loss asks for features and the term names no layers, if it asks for attributions and there is
+            no explainer, or if layers are named that the loss does not use.
     """
     needed = set(asked.needed.values())
     if needed & {"features", "teacher_features"} and not term.layers:
@@ -120,14 +121,14 @@ def check_term(name: str, term: Term, asked: Asked) -> None:
 
 
 def check_layers(name: str, paths: Mapping[str, nn.Module]) -> None:
-    """Refuse a layer path that leads nowhere.
+    """Refuse layer paths that do not exist.
 
     Args:
-        name: the term's.
-        paths: each path with the network in which it should lead somewhere.
+        name: the term's name.
+        paths: each path with the network in which it must exist.
 
     Raises:
-        KeyError: If it does not; the message has what was asked, what there is, and the nearest match.
+        KeyError: If a path does not exist; the message names the path, the existing layers and the nearest match.
     """
     for path, network in paths.items():
         try:
@@ -137,6 +138,6 @@ def check_layers(name: str, paths: Mapping[str, nn.Module]) -> None:
 
 
 def given(loss: Sized, takes: Mapping[str, str], signals: Signals) -> dict[str, Any]:
-    """The arguments of a loss's ``prepare``: it knows its signals by the same parameter names as ``forward``."""
+    """Return the arguments of a loss's ``prepare``, which names its signals by the same parameters as ``forward``."""
     renamed = {parameter: takes.get(parameter, parameter) for parameter in Asked(loss.prepare).needed}
     return {parameter: signals[name] for parameter, name in renamed.items()}

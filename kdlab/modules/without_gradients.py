@@ -1,4 +1,4 @@
-"""Stages that no gradient steps train."""
+"""Stages that are not trained by gradient steps."""
 
 from typing import Any, ClassVar
 
@@ -8,10 +8,10 @@ from kdlab.modules.supervised import Supervised
 
 
 class WithoutGradients(Supervised):
-    """A stage of one epoch without an optimiser: validated, tested, kept, cached and reported as any other.
+    """A stage of one epoch without an optimiser; it is validated, tested, kept, cached and reported like any other.
 
-    Whatever ``max_epochs`` and ``check_val_every_n_epoch`` say, one epoch is run and validated, in which no step
-    trains anything.
+    Exactly one epoch is run and validated, whatever ``max_epochs`` and ``check_val_every_n_epoch`` say. Its steps train
+    nothing.
 
     Args:
         model: A network from inputs to logits.
@@ -25,16 +25,16 @@ class WithoutGradients(Supervised):
         self.automatic_optimization = False
 
     def prepare(self, batch: object) -> None:
-        """Nothing is to be checked on one batch: no term needs a gradient."""
+        """Check nothing, because no term needs a gradient."""
 
     def on_fit_start(self) -> None:
-        """Run and validate one epoch, whatever the experiment's trainer says for its networks."""
+        """Run and validate one epoch, whatever the experiment's trainer settings are for other stages."""
         self.trainer.fit_loop.max_epochs = 1
         self.trainer.check_val_every_n_epoch = 1
 
     def training_step(self, batch: object, batch_idx: int) -> None:  # type: ignore[override]  # Lightning takes None
-        """Nothing: no step trains it."""
+        """Do nothing, because no step trains the model."""
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401  Lightning takes several forms
-        """No optimiser."""
+        """Return no optimiser."""
         return []

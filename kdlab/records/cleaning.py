@@ -1,4 +1,4 @@
-"""What lies in ``mlruns`` that nothing refers to, and freeing it."""
+"""Find what can be deleted from ``mlruns`` because nothing refers to it any more, and delete it."""
 
 import time
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from kdlab.records.executions import Status, executions
 from kdlab.records.lease import Lease
 from kdlab.records.stage_folder import StageFolder
 
-#: A stage that was written to within these seconds may belong to somebody who is just starting.
+#: A stage that was written to within this many seconds may belong to an execution that is just starting.
 YOUNG = 3600.0
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that can be freed.
+    """A file or folder that can be deleted.
 
     Args:
-        path: a file or folder.
-        why: what it is, in a few words.
-        size: bytes.
+        path: the file or folder.
+        why: the reason for which it can be deleted, in a few words.
+        size: its size on disk, in bytes.
     """
 
     path: Path
@@ -29,7 +29,7 @@ class Leftover:
     size: int
 
     def free(self) -> int:
-        """Delete it unless somebody holds it; the bytes that became free."""
+        """Delete it, and return how many bytes became free: 0 if another process holds the lock of its stage folder."""
         if self.path.is_dir():
             return free(self.path)
         lock = Lease(self.path.parent / "lock")
@@ -43,12 +43,12 @@ class Leftover:
 
 
 def leftovers(mlruns: Path, trials: bool, caches: bool) -> Iterator[Leftover]:
-    """What can be freed.
+    """Yield stage folders that no finished execution refers to and, where ``caches`` asks for it, soft labels.
 
     Args:
         mlruns: the folder.
-        trials: whether trials of sweeps count as leftovers, too; their numbers stay in Optuna and MLflow.
-        caches: whether soft labels count, which are made again when they are needed.
+        trials: whether finished trials of sweeps count as leftovers too; their numbers stay in Optuna and MLflow.
+        caches: whether soft labels count; they are computed again when they are needed.
     """
     kept = referenced(mlruns, plain_only=trials)
     for folder in sorted((mlruns / "stages").glob("*")):
@@ -62,11 +62,11 @@ def leftovers(mlruns: Path, trials: bool, caches: bool) -> Iterator[Leftover]:
 
 
 def referenced(mlruns: Path, plain_only: bool) -> set[str]:
-    """Fingerprints of the stages that a finished execution refers to, or one that is running.
+    """Return the fingerprints of the stages that a finished or a running execution refers to.
 
     Args:
         mlruns: the folder.
-        plain_only: without the finished trials of sweeps.
+        plain_only: whether finished trials of sweeps are passed over.
     """
     return {
         use.folder.fingerprint
@@ -78,13 +78,14 @@ def referenced(mlruns: Path, plain_only: bool) -> set[str]:
 
 
 def free(folder: Path) -> int:
-    """Delete a stage folder unless somebody holds it; the bytes that became free."""
+    """Delete a stage folder, and return how many bytes became free: 0 if it is missing or its lock is held."""
     lock = Lease(folder / "lock")
     if not folder.is_dir() or not lock.take():
         return 0
     size = size_of(folder)
     try:
-        with suppress(OSError):  # what may not be deleted stays
+        with suppress(OSError):  # a file that this user may not delete stays, and its folder with it
+            # The lock stays until the rest is gone, so that nobody begins in a folder that is half deleted.
             StageFolder(folder).clear()
             lock.path.unlink()
             folder.rmdir()
@@ -94,7 +95,7 @@ def free(folder: Path) -> int:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below."""
+    """Return the size of all files below a folder, in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 

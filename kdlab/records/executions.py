@@ -1,6 +1,7 @@
-"""Executions, ``mlruns/executions/<id>.json``: written, read, and settled where their process was killed.
+"""The records of executions, ``mlruns/executions/<id>.json``: how they are written, read, and closed after a kill.
 
-A lease on ``<id>.lock`` beside it is held for as long as the process lives.
+Beside each record lies ``<id>.lock``, on which the process that runs the execution holds a lease for as long as it
+lives.
 """
 
 import os
@@ -16,12 +17,12 @@ from kdlab.records.files import Record, make_folder, read_json, remove_abandoned
 from kdlab.records.lease import Lease, alive_elsewhere
 from kdlab.records.stage_folder import StageFolder
 
-#: An execution of another machine is gone when its stages were silent for these seconds.
+#: An execution of another machine counts as killed if nothing was written to its stages for this many seconds.
 FOREIGN_SILENCE = 86_400.0
 
 
 class Status(StrEnum):
-    """How an execution or the run of a stage stands, in MLflow's words."""
+    """The state of an execution or of a stage's run, in MLflow's words."""
 
     RUNNING = "RUNNING"
     FINISHED = "FINISHED"
@@ -31,7 +32,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class StageUse:
-    """A stage and seed as an execution used it: trained by it, or reused."""
+    """A stage with a seed as one execution used it: trained by that execution, or reused."""
 
     stage: str
     seed: int
@@ -41,30 +42,30 @@ class StageUse:
 
 
 def new_id() -> str:
-    """An id for an execution: when it began, and something that no other has."""
+    """Return a new execution's id: the time at which it began, and four random hexadecimal digits."""
     return f"{strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def now() -> int:
-    """Milliseconds since 1970."""
+    """Return the present time in milliseconds since 1970."""
     return time_ns() // 10**6
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One call of an experiment, and the stage folders that it names.
+    """One run of an experiment or one trial of a sweep, and the stage folders that it uses.
 
     Attributes:
         id: unique in ``mlruns``.
-        experiment: its name; a trial's is the sweep's.
-        evaluation: hash of how its stages are tested.
-        uses: its stages, in order.
-        config: of the experiment, resolved.
-        data: what the data hold, where that is known.
+        experiment: the experiment's name; for a trial, the name of the sweep's experiment in MLflow.
+        evaluation: the hash of how its stages are tested.
+        uses: the stages that it uses, in order.
+        config: the experiment's resolved configuration.
+        data: what the data hold; None where that is not known.
         status: one of ``Status``.
-        started: in milliseconds since 1970, or a date where an older kdlab wrote it.
-        ended: likewise, None while it runs.
-        provenance: command and machine, where an older kdlab wrote them.
+        started: in milliseconds since 1970, or a date if an older kdlab wrote it.
+        ended: in the same form as ``started``; None while the execution runs.
+        provenance: command and machine, which only an older kdlab wrote here.
     """
 
     id: str
@@ -80,15 +81,19 @@ class Execution:
 
     @property
     def stages(self) -> list[str]:
-        """Names in the order in which the execution has them."""
+        """The names of the stages, each once, in the order in which the execution uses them."""
         return list(dict.fromkeys(use.stage for use in self.uses))
 
     def of(self, stage: str) -> list[StageUse]:
-        """Return the runs of one stage, by seed."""
+        """Return the uses of one stage, ordered by seed."""
         return sorted((use for use in self.uses if use.stage == stage), key=lambda use: use.seed)
 
     def tested(self, use: StageUse) -> dict[str, float]:
-        """Return the test metrics of a run under this execution's evaluation, empty if it has none or is not whole."""
+        """Return the test metrics of one use, under the evaluation by which this execution tests it.
+
+        The dictionary is empty if there is no such test, or if the stage folder is not whole. Metrics without a value
+        are left out.
+        """
         if use.folder.fault is not None:
             return {}
         result = use.folder.test_result(use.evaluation)
@@ -96,7 +101,7 @@ class Execution:
         return {key: float(value) for key, value in metrics.items() if value is not None}
 
     def begin(self, mlruns: Path) -> Lease:
-        """Say that it runs, for as long as this process lives or until ``end``, to which the lease is given."""
+        """Write the record as running, and return the lease that shows that this process is alive, for ``end``."""
         make_folder(mlruns / "executions")
         lease = Lease(_path(mlruns, self.id).with_suffix(".lock"))
         lease.hold()
@@ -104,7 +109,7 @@ class Execution:
         return lease
 
     def end(self, mlruns: Path, status: Status, lease: Lease) -> None:
-        """Say how it ended."""
+        """Write the record with its final status and time, and give the lease back."""
         replace(self, status=status, ended=now())._write(mlruns)
         lease.end()
 
@@ -134,7 +139,7 @@ class Execution:
 
 
 def executions(mlruns: Path, experiment: str | None = None) -> Iterator[Execution]:
-    """Yield the executions, newest first, of one experiment or of all."""
+    """Yield the executions of one experiment, or of all if none is named, the newest first."""
     records = [record for path in (mlruns / "executions").glob("*.json") if (record := read_json(path))]
     of_it = [record for record in records if experiment is None or record.get("experiment") == experiment]
     for record in sorted(of_it, key=lambda record: (str(record.get("started")), str(record["id"])), reverse=True):
@@ -142,7 +147,7 @@ def executions(mlruns: Path, experiment: str | None = None) -> Iterator[Executio
 
 
 def read_execution(mlruns: Path, identity: str) -> Execution | None:
-    """Return one execution by its id, None if there is no such file."""
+    """Return the execution with this id, or None if its file is missing or damaged."""
     record = read_json(_path(mlruns, identity))
     return None if record is None else _execution(mlruns, record)
 
@@ -177,14 +182,14 @@ def _execution(mlruns: Path, record: Record) -> Execution:
 
 
 def settle_killed(mlruns: Path, *further: Path) -> None:
-    """Close the executions of processes that are gone as KILLED, and remove the files that they had half written.
+    """Close the executions of processes that are gone as KILLED, and remove the files that they wrote only in part.
 
-    Each command does this first, so that nothing seems to run for ever, and nothing is kept for it. A folder that may
-    only be read is left as it is.
+    Each command does this first, so that no execution seems to run for ever and no stage is kept for one. A folder that
+    this user may not write to is left as it is.
 
     Args:
         mlruns: the folder.
-        further: folders outside in which whole files are written, too.
+        further: folders outside ``mlruns`` that may hold partly written files too.
     """
     if os.access(mlruns, os.W_OK):
         _close_killed(mlruns)
@@ -195,11 +200,12 @@ def settle_killed(mlruns: Path, *further: Path) -> None:
 
 def _close_killed(mlruns: Path) -> None:
     folder = mlruns / "executions"
+    # Locks are looked for too: a process that was killed before it wrote its record has left only the lock.
     for path in sorted({path.with_suffix(".json") for kind in ("*.json", "*.lock") for path in folder.glob(kind)}):
         lease = Lease(path.with_suffix(".lock"))
         if not (_runs(path) or lease.path.exists()) or _runs_elsewhere(mlruns, path) or not lease.take():
             continue
-        record = read_json(path)  # as it is now that nobody writes it
+        record = read_json(path)  # read again, since its writer may have finished before the lease was taken
         if record is not None and record.get("status") == Status.RUNNING:
             ended = _last_written(mlruns, path, record)
             write_json(path, {**record, "status": Status.KILLED, "ended": int(1000 * ended)})
@@ -207,7 +213,7 @@ def _close_killed(mlruns: Path) -> None:
 
 
 def _runs(path: Path) -> bool:
-    """Whether a record says so, without reading all configurations that were ever run."""
+    """Return whether a record says that its execution runs, without parsing the configuration inside it."""
     return path.exists() and b'"status": "RUNNING"' in path.read_bytes()
 
 
@@ -219,13 +225,16 @@ def _runs_elsewhere(mlruns: Path, path: Path) -> bool:
 
 
 def _last_written(mlruns: Path, path: Path, record: Record) -> float:
-    """When the record or anything in its stages was written; a folder's own time is that of its last file."""
+    """Return when the record or one of its stage folders was last written to, in seconds since 1970.
+
+    A folder's own time changes when a file is put in its place there.
+    """
     folders = [mlruns / "stages" / str(stage["fingerprint"]) for stage in record.get("stages", [])]
     return max(place.stat().st_mtime for place in (path, *folders) if place.exists())
 
 
 def _folders(mlruns: Path) -> Iterator[Path]:
-    """All folders below but those of MLflow's artifacts, which MLflow alone writes."""
+    """Yield all folders below ``mlruns`` except MLflow's artifacts, to which only MLflow writes."""
     for name, folders, _ in os.walk(mlruns):
         if Path(name) == mlruns and "artifacts" in folders:
             folders.remove("artifacts")

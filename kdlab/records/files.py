@@ -1,7 +1,8 @@
-"""Files that count: whole or not there at all, and on the disk before anybody builds on them.
+"""Reading files, and writing them so that each is whole or missing, and on the disk before anything relies on it.
 
-A writer's scratch file is locked for as long as it writes. The kernel lifts the lock however the process ends, so
-that a later command can tell what a killed process left from what a living one is writing.
+A file is first written under a temporary name, and that temporary file is locked while its writer lives. The kernel
+releases the lock however the process ends. A later command can therefore tell what a killed process left behind from
+what a living process is still writing.
 """
 
 import errno
@@ -17,25 +18,26 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-#: Values are whatever JSON holds, so files that have no type of their own are dictionaries to Any.
+#: A JSON object without a type of its own; its values may be anything that JSON can hold.
 Record = dict[str, Any]
-#: Files below this size are read each time that their digest is asked for; of larger ones it is remembered.
+#: Files below this many bytes are read each time their digest is asked for; digests of larger files are remembered.
 SMALL = 2**20
 SCRATCH = re.compile(r"\..+\.[0-9a-f]{8}")
-#: File systems that know no locks: nothing is ever taken for abandoned there.
+#: Errors of file systems that know no locks; there, no temporary file ever counts as abandoned.
 LOCKLESS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield where to write what shall stand at ``path``, and put it there in one step; after an error nothing changes.
+    """Yield a temporary path to write to, then put the file at ``path`` in one step; after an error nothing changes.
 
-    A reader finds the file as it was before or whole, also after a power cut: the content and the entry in its folder
-    are on the disk when this ends. Each writer has a place of its own, so that of several, also on several machines,
-    the last one's file stays, and none takes away what another is writing.
+    A reader finds either the earlier file or the whole new one, even after a power cut: when the block ends, the
+    content and the folder's entry for it are on the disk. Each writer has a temporary file of its own. If several write
+    at once, on one machine or on several, the last one's file stays, and none removes what another is writing.
     """
     with scratch_beside(path) as scratch:
         yield scratch
+        # The content first: after a power cut, the name must not stand for an empty file.
         to_disk(scratch)
         scratch.replace(path)
         to_disk(path.parent)
@@ -43,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_beside(path: Path) -> Iterator[Path]:
-    """Yield an empty file beside ``path`` that no ``remove_abandoned`` takes away; it is gone in the end."""
+    """Yield an empty temporary file beside ``path`` that ``remove_abandoned`` leaves alone; remove it at the end."""
     make_folder(path.parent)
     scratch, held = _locked_scratch(path)
     try:
@@ -58,13 +60,13 @@ def _locked_scratch(path: Path) -> tuple[Path, int]:
         scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         held = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         _lock(held)
-        if os.fstat(held).st_nlink > 0:  # nobody took it for abandoned before the lock was held
+        if os.fstat(held).st_nlink > 0:  # else another process removed it as abandoned before it was locked
             return scratch, held
         os.close(held)
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove the scratch files in a folder whose writers are dead."""
+    """Remove the temporary files in a folder whose writers are no longer alive."""
     for entry in os.scandir(folder):
         if SCRATCH.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
             _remove_if_abandoned(Path(entry.path))
@@ -73,10 +75,10 @@ def remove_abandoned(folder: Path) -> None:
 def _remove_if_abandoned(scratch: Path) -> None:
     try:
         descriptor = os.open(scratch, os.O_RDWR)
-    except FileNotFoundError:  # its writer was done in this moment
+    except FileNotFoundError:  # its writer has just finished
         return
     try:
-        # The writer may have put the file in its place since: what is removed is the name, which is then gone.
+        # If the writer has meanwhile renamed the file to its final name, this temporary name no longer exists.
         if _lock(descriptor):
             scratch.unlink(missing_ok=True)
     finally:
@@ -84,7 +86,10 @@ def _remove_if_abandoned(scratch: Path) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock an open file for as long as it stays open; whether nobody else has it, and the file system can say so."""
+    """Lock an open file until it is closed, and return whether that worked.
+
+    It does not work if another process holds the lock, or if the file system knows no locks.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -97,15 +102,16 @@ def _lock(descriptor: int) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, each on the disk when this ends."""
+    """Make a folder and the missing ones above it; all of them are on the disk when this returns."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
+    # A new folder survives a power cut only if its entry in the folder above is on the disk too.
     for folder in reversed(missing):
         to_disk(folder.parent)
 
 
 def to_disk(path: Path) -> None:
-    """Wait until a file's content, or a folder's entries, are on the disk."""
+    """Wait until a file's content, or a folder's list of entries, is on the disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -114,10 +120,10 @@ def to_disk(path: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal; of a large one it is read once as long as size and time stay.
+    """Return a file's SHA-256 digest in hexadecimal; a large file is read again only if its size or time has changed.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If the file cannot be read.
     """
     about = path.stat()
     if about.st_size < SMALL:
@@ -125,6 +131,7 @@ def digest(path: Path) -> str:
     return _remembered(path, about.st_ino, about.st_size, about.st_mtime_ns)
 
 
+# The arguments after the path are part of the cache's key: when one of them changes, the file is read again.
 @lru_cache(maxsize=4096)
 def _remembered(path: Path, inode: int, size: int, time: int) -> str:
     return _digest(path)
@@ -136,7 +143,7 @@ def _digest(path: Path) -> str:
 
 
 def read_json(path: Path) -> Record | None:
-    """Return the file's dictionary, None if it is missing, damaged, or holds something else."""
+    """Return the dictionary in a JSON file, or None if the file is missing, damaged, or holds something else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
@@ -145,6 +152,6 @@ def read_json(path: Path) -> Record | None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the whole file or nothing: a reader never sees half of it, also after a power cut."""
+    """Write a dictionary as JSON in one step, so that no reader ever sees half of it, even after a power cut."""
     with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1, default=str)

@@ -1,4 +1,4 @@
-"""Whether whoever holds something still lives: a file that is locked for as long as its holder does."""
+"""A lease tells whether its holder is alive: it is a file that stays locked as long as the holding process lives."""
 
 import socket
 from pathlib import Path
@@ -8,9 +8,9 @@ from filelock import FileLock, Timeout
 
 
 class Lease:
-    """A locked file; the kernel lifts the lock however the holder's process ends, and the file stays behind then.
+    """A lock file. The kernel releases the lock however the holder's process ends; after a kill the file itself stays.
 
-    Any thread of the process may give back what another one took.
+    Any thread of the process may give back what another thread took.
 
     Args:
         path: the file.
@@ -21,15 +21,18 @@ class Lease:
         self._lock = FileLock(path, thread_local=False)
 
     def hold(self, seconds: float = -1) -> None:
-        """Take it, and wait for a holder to leave it, without end where the seconds are negative.
+        """Take the lease, waiting for the present holder to give it back.
+
+        Args:
+            seconds: how long to wait at most; a negative number waits without end.
 
         Raises:
-            Timeout: If its holder still lives then.
+            Timeout: If another holder still has it after that time.
         """
         self._lock.acquire(timeout=seconds)
 
     def take(self) -> bool:
-        """Take it unless its holder lives; whether it is held here now."""
+        """Take the lease without waiting, and return whether this process holds it now."""
         try:
             self.hold(0)
         except Timeout:
@@ -37,27 +40,30 @@ class Lease:
         return True
 
     def free(self) -> bool:
-        """Whether nobody holds it."""
+        """Return whether nobody holds the lease."""
         taken = self.take()
         self.leave()
         return taken
 
     def leave(self) -> None:
-        """Give it back if it is held here; its file stays."""
+        """Give the lease back if it is held here; its file stays."""
         self._lock.release()
 
     def end(self) -> None:
-        """Remove its file, and give it back."""
+        """Remove the file, then give the lease back."""
+        # Removed while it is still held: afterwards the file may be another holder's.
         self.path.unlink(missing_ok=True)
         self.leave()
 
 
 def alive_elsewhere(host: object, last: float, silence: float) -> bool:
-    """Whether a holder of another machine, whose locks may be invisible here, may still live.
+    """Return whether a holder on another machine may still be alive; its locks may not be visible from here.
+
+    It returns False for a holder on this machine, whose lock tells.
 
     Args:
-        host: the holder's machine.
-        last: when the holder last gave a sign, in seconds since 1970.
-        silence: seconds without a sign after which it counts as gone.
+        host: the name of the holder's machine.
+        last: when the holder last gave a sign of life, in seconds since 1970.
+        silence: how many seconds without a sign make the holder count as gone.
     """
     return host != socket.gethostname() and time() - last < silence

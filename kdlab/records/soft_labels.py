@@ -1,4 +1,4 @@
-"""A teacher's logits by sample: in memory, or in a file that says whose they are and is never trusted unchecked."""
+"""A teacher's logits for every sample, in memory or in a file that names its owner and is checked before it is used."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from kdlab.records.files import replacing
 
-#: Tables up to this size live on the accelerator of the training; larger ones are read from the file row by row.
+#: Tables of up to this many bytes are kept on the accelerator; larger ones are read from the file row by row.
 RESIDENT_BYTES = 512 * 2**20
-#: Tables up to this size are held in memory on the CPU, where reading from the file costs little more.
+#: On a CPU the limit is lower, since reading from the file costs little more there.
 HELD_BYTES = 32 * 2**20
-#: So many bytes are written before their pages are let go; a page that one value lies in counts whole.
+#: After this many bytes, written pages are released from memory; a page that was written to only in part counts whole.
 WRITTEN_BYTES, PAGE = 16 * 2**20, 4096
 HALF, SINGLE = "float16", "float32"
 
@@ -27,17 +27,17 @@ HALF, SINGLE = "float16", "float32"
 class Cache:
     """How much of a teacher's logits is kept.
 
-    A logit z in ``float16`` is off by at most ``2^-11 |z|``. Of ``top_k`` the k largest logits are kept, and one for
-    all other classes, ``log(sum of their exp(z) / how many they are)``: at temperature 1 the k probabilities and the
-    mass of the rest are the teacher's own. What is lost is how the rest is shared: evenly here, so that at a
-    temperature above 1 its mass is at least the teacher's.
+    In ``float16`` a logit z is off by at most ``2^-11 |z|``. With ``top_k``, the k largest logits are kept, and one
+    value that stands for each other class: ``log(mean of exp(z) over the other classes)``. At temperature 1 the k
+    probabilities and the sum of the others are then exactly the teacher's. Only the differences among the others are
+    lost, so that at a temperature above 1 their sum is at least the teacher's.
 
     Args:
-        top_k: how many classes of each sample keep their logit, >= 1; None keeps all.
-        dtype: ``float16`` or ``float32``; None is the logits' own.
+        top_k: how many classes of each sample keep their own logit, >= 1; None keeps all.
+        dtype: ``float16`` or ``float32``; None keeps the type of the logits.
 
     Raises:
-        ValueError: If top_k is below 1, or the dtype is another.
+        ValueError: If top_k is below 1, or dtype is neither of the two.
     """
 
     top_k: int | None = None
@@ -51,17 +51,17 @@ class Cache:
 
     @property
     def exact(self) -> bool:
-        """Whether what is read is what the teacher said in single precision."""
+        """Whether the kept logits equal the teacher's in single precision."""
         return self.top_k is None and self.dtype != HALF
 
     @property
     def name(self) -> str:
-        """What a file of this kind is called beside others of the same teacher; empty for whole logits."""
+        """The part of a file's name that tells this kind from others of the same teacher; empty for whole logits."""
         kept = [] if self.top_k is None else [f"top{self.top_k}"]
         return "-".join([*kept, *([] if self.dtype is None else [self.dtype])])
 
     def coded(self, logits: Tensor) -> dict[str, Tensor]:
-        """Return what is kept of logits (batch, classes): ``logit``, and for top_k ``class`` and ``rest`` too."""
+        """Return what is kept of logits (batch, classes): ``logit``, and with top_k also ``class`` and ``rest``."""
         kind = {None: logits.dtype, HALF: torch.float16, SINGLE: torch.float32}[self.dtype]
         if self.top_k is None or self.top_k >= logits.shape[1]:
             return {"logit": logits.to(kind)}
@@ -72,7 +72,7 @@ class Cache:
 
 
 def decoded(kept: Mapping[str, Tensor], classes: int) -> Tensor:
-    """Return logits (batch, classes) of what ``Cache.coded`` kept, float32 at least."""
+    """Return logits (batch, classes), of at least float32, from what ``Cache.coded`` kept."""
     logit = kept["logit"].float() if kept["logit"].dtype == torch.float16 else kept["logit"]
     if "class" not in kept:
         return logit
@@ -80,10 +80,10 @@ def decoded(kept: Mapping[str, Tensor], classes: int) -> Tensor:
 
 
 class Rows(Protocol):
-    """Where the rows of a table are."""
+    """A place from which rows of a table can be read."""
 
     def read(self, row: Tensor) -> dict[str, Tensor]:
-        """Return the columns of rows (batch,)."""
+        """Return the columns of the given rows (batch,)."""
         ...
 
 
@@ -94,35 +94,35 @@ class InMemory:
         self.columns = dict(columns)
 
     def read(self, row: Tensor) -> dict[str, Tensor]:
-        """Return the columns of rows (batch,)."""
+        """Return the columns of the given rows (batch,)."""
         return {name: column.index_select(0, row.to(column.device)) for name, column in self.columns.items()}
 
     def to(self, device: torch.device) -> "InMemory":
-        """Return the same on another device."""
+        """Return the same table on another device."""
         return InMemory({name: column.to(device) for name, column in self.columns.items()})
 
 
 class Mapped:
-    """A ``.npy`` file, of which the pages that a batch lies on are let go after it, so that memory holds no more."""
+    """A table in a ``.npy`` file. The pages read for a batch are released after it, so memory use does not grow."""
 
     def __init__(self, path: Path) -> None:
         whole = numpy.lib.format.open_memmap(path, mode="r")
         self.path, self.bytes, self.count = path, whole.nbytes, len(whole)
-        with path.open("rb") as file:  # the map outlives the open file, and a file that takes its name
+        with path.open("rb") as file:  # the map stays valid when this file is closed or replaced by another
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         table = numpy.frombuffer(self._map, whole.dtype, offset=whole.offset).reshape(whole.shape)
         self._columns = {name: table[name] for name in table.dtype.names or ()} or {"logit": table}
 
     def __deepcopy__(self, memo: object) -> "Mapped":
-        """Nothing here changes, so that a copy is the same."""
+        """Return this object itself, since nothing in it ever changes."""
         return self
 
     def __reduce__(self) -> tuple[type["Mapped"], tuple[Path]]:
-        """Another process maps the file itself."""
+        """Send only the path to another process, which then opens the file itself."""
         return Mapped, (self.path,)
 
     def read(self, row: Tensor) -> dict[str, Tensor]:
-        """Return the columns of rows (batch,)."""
+        """Return the columns of the given rows (batch,)."""
         rows = row.cpu().numpy()
         if (rows < 0).any():  # numpy would count them from the end
             raise IndexError(f"row {rows.min()} is not in a table of {self.count}")
@@ -140,7 +140,7 @@ class Mapped:
 
 
 class SoftLabels:
-    """Logits by (index, view): row ``index * views + view`` of a table (samples * views, classes).
+    """Logits looked up by (index, view), in row ``index * views + view`` of a table (samples * views, classes).
 
     Args:
         table: the logits, in memory.
@@ -154,7 +154,7 @@ class SoftLabels:
 
     @classmethod
     def load(cls, path: Path, owner: Mapping[str, str], cache: Cache = Cache()) -> Self | None:
-        """Open the file if it is whole and belongs to this owner (teacher, data); None where it must be made anew."""
+        """Return the opened file, or None if it is missing, damaged, or of another owner (teacher, data) or cache."""
         described = path.with_suffix(".json")
         if not path.is_file() or not described.is_file():
             return None
@@ -163,7 +163,7 @@ class SoftLabels:
             if about["owner"] != {**owner, "cache": cache.name} or about["sha256"] != _digest(path):
                 return None
             return cls._opened(path, int(about["views"]), int(about["classes"]), cache)
-        except (ValueError, KeyError, EOFError):  # damaged: made anew, never used
+        except (ValueError, KeyError, EOFError):  # a damaged description: the labels are computed again
             return None
 
     @classmethod
@@ -176,18 +176,18 @@ class SoftLabels:
         cache: Cache = Cache(),
         views: int = 1,
     ) -> Self:
-        """Write the table, a batch at a time, and its description, each in one atomic step, and open them.
+        """Write the table batch by batch and then its description, each in one atomic step, and return it opened.
 
         Args:
-            path: a ``.npy`` file; the description is a ``.json`` beside it.
-            batches: rows (batch,) and logits (batch, classes), each row once and in any order.
-            rows: how many there are.
-            owner: whose logits of what data they are.
-            cache: how much of them is kept.
+            path: a ``.npy`` file; the description is a ``.json`` file beside it.
+            batches: pairs of rows (batch,) and logits (batch, classes), with each row once, in any order.
+            rows: how many rows there are.
+            owner: names the teacher and the data, so that no other stage takes the file for its own.
+            cache: how much of the logits is kept.
             views: how many fixed views each sample has.
 
         Raises:
-            ValueError: If a row is missing or there twice, or a logit is not finite in what is kept.
+            ValueError: If a row is missing or occurs twice, or a kept logit is not finite.
         """
         seen, classes, table = torch.zeros(rows, dtype=torch.int32), 0, _Written(rows)
         with replacing(path) as scratch:
@@ -217,16 +217,16 @@ class SoftLabels:
         return labels
 
     def rows(self, index: Tensor, view: Tensor) -> Tensor:
-        """Logits (batch, classes) of these samples, on the device of ``index``.
+        """Return the logits (batch, classes) of these samples and views, on the device of ``index``.
 
         Raises:
-            IndexError: If a sample or view is not in the table: the loader counts otherwise than the cache.
+            IndexError: If a sample or view is not in the table, because the loader counts differently from the cache.
         """
         kept = self._rows.read(index * self._views + view)
         return decoded({name: part.to(index.device) for name, part in kept.items()}, self._classes)
 
     def to(self, device: torch.device | str) -> Self:
-        """Keep the table on the device where it is small enough."""
+        """Move the table to a device if it is small enough; a larger one is read from its file. Return this object."""
         place, disk = torch.device(device), self._on_disk
         if disk is None:
             size = sum(part.nbytes for part in self._rows.columns.values()) if isinstance(self._rows, InMemory) else 0
@@ -240,14 +240,14 @@ class SoftLabels:
 
 
 class _Written:
-    """A ``.npy`` file of which no more than some pages are in memory while it is written."""
+    """A ``.npy`` file that is being written, with only a limited part of it in memory."""
 
     def __init__(self, rows: int) -> None:
         self._count, self._touched = rows, 0
         self._table: numpy.memmap[Any, Any] | None = None
 
     def put(self, scratch: Path, row: Tensor, kept: Mapping[str, Tensor]) -> None:
-        """Write rows (batch,)."""
+        """Write the kept columns to the given rows (batch,)."""
         parts = {name: part.numpy() for name, part in kept.items()}
         if self._table is None:
             kinds = [(name, part.dtype, part.shape[1:]) for name, part in parts.items()]
@@ -256,7 +256,7 @@ class _Written:
             kind = numpy.dtype(kinds) if len(kinds) > 1 else whole.dtype
             shape = shape if len(kinds) > 1 else (self._count, *whole.shape[1:])
             self._table = numpy.lib.format.open_memmap(scratch, mode="w+", dtype=kind, shape=shape)
-        elif self._touched > WRITTEN_BYTES:  # the pages go with the map; the file has what they hold
+        elif self._touched > WRITTEN_BYTES:  # dropping the map releases its pages, whose content is in the file
             self._table, self._touched = None, 0
             self._table = numpy.lib.format.open_memmap(scratch, mode="r+")
         places = row.numpy()
@@ -265,14 +265,14 @@ class _Written:
         self._touched += len(places) * max(PAGE, sum(part[:1].nbytes for part in parts.values()))
 
     def close(self) -> None:
-        """Let go of the file, all of it written."""
+        """Write everything to the file and release it."""
         if self._table is not None:
             self._table.flush()
         self._table = None
 
 
 def gather(logits: Iterable[tuple[Tensor, Tensor]], samples: int) -> Tensor:
-    """Put (index, logits) pairs of whole loaders into one table ordered by index; every sample must be there once."""
+    """Return one table ordered by index, from pairs (index, logits) that must hold every sample exactly once."""
     table: Tensor | None = None
     seen = torch.zeros(samples, dtype=torch.int32)
     for index, values in logits:
@@ -285,7 +285,7 @@ def gather(logits: Iterable[tuple[Tensor, Tensor]], samples: int) -> Tensor:
 
 
 def _note(seen: Tensor, index: Tensor) -> None:
-    # Not += on seen[index], which counts a sample once that is twice in this batch.
+    # Not += on seen[index], which would count a sample only once if it occurs twice in this batch.
     seen.index_add_(0, index, torch.ones(len(index), dtype=seen.dtype))
 
 

@@ -1,4 +1,4 @@
-"""What a stage's folder says of the stage: what it is, how its training ended, what a test gave."""
+"""The records in a stage's folder: what the stage is, how its training ended, and what each test gave."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,18 +11,19 @@ from kdlab.records.typed_json import from_json
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
-    """``stage.json``: what this folder is; written before anything trains.
+    """``stage.json``: the description of the stage, written before anything trains.
 
     Attributes:
-        experiment, stage, seed: who asked for it first.
+        experiment, stage, seed: those of the execution that first asked for this stage.
         fingerprint: the hash of everything that decides the outcome.
-        config: the stage of the resolved experiment.
-        parameters: flat, by the names users compare by.
-        teacher: fingerprint of the stage that teaches it, or of several; None for none.
-        start: fingerprint of the stage from whose weights it starts.
-        unknown_data: class of data whose content nobody can tell.
-        kind: class of the module.
-        created: milliseconds since 1970, when it first began; MLflow knows its run by this, however often it goes on.
+        config: the stage's part of the resolved experiment.
+        parameters: a flat dictionary by the names under which users compare stages.
+        teacher: fingerprint of the stage that teaches it, a list if several do; None if none does.
+        start: fingerprint of the stage from whose weights it starts, or None.
+        unknown_data: class of the data module, if the content of its data cannot be known; else None.
+        kind: class of the stage's module.
+        created: milliseconds since 1970 when the training first began. It stays the same when the training is resumed,
+            and MLflow's run is found by it.
     """
 
     experiment: str
@@ -39,31 +40,35 @@ class StageRecord:
 
     @property
     def teachers(self) -> list[str]:
-        """Fingerprints of the stages that teach it, none, one or several."""
+        """The fingerprints of the stages that teach it: none, one or several."""
         return [self.teacher] if isinstance(self.teacher, str) else self.teacher or []
 
     @classmethod
     def read(cls, folder: Path) -> "StageRecord | None":
-        """None where it is missing or damaged."""
+        """Return the folder's record, or None if it is missing or damaged."""
         return from_json(cls, read_json(folder / "stage.json"))
 
     def write(self, folder: Path) -> None:
-        """Write the whole file or nothing."""
+        """Write the file in one atomic step."""
         write_json(folder / "stage.json", asdict(self))
 
 
 @dataclass(frozen=True)
 class Done:
-    """``done.json``: how a training ended; written last of all, so that where it stands the stage is finished.
+    """``done.json``: how a training ended. It is written last, so a folder that has it is finished.
 
     Attributes:
-        epoch: the chosen one, -1 where nothing was trained.
-        monitor: the metric by which it was chosen, and ``best`` its value then; None where nothing was trained.
-        steps: optimiser steps, and ``epochs`` that were begun.
-        seconds: of training, over all resumes, validation included; ``evaluation_seconds`` of it were scoring's.
+        epoch: the chosen epoch, counted from 0; -1 if nothing was trained.
+        monitor: the metric by which the epoch was chosen; None if nothing was trained.
+        best: the monitored metric's value at that epoch; None if nothing was trained.
+        steps: how many optimiser steps were made.
+        epochs: how many epochs were begun.
+        seconds: training time over all resumes, including validation.
+        evaluation_seconds: the part of ``seconds`` that was spent on scoring.
         versions: of the libraries that trained it.
-        memory_bytes: at most, beside what the process held before; None where it cannot be measured.
-        files: size and SHA-256 of what the finished stage is made of, as ``StageFolder.finish`` found it.
+        memory_bytes: the most memory that the training held, beyond what the process held before; None if it cannot be
+            measured.
+        files: size and SHA-256 of each file of the finished stage, as ``StageFolder.finish`` found them.
     """
 
     epoch: int
@@ -79,11 +84,11 @@ class Done:
 
     @classmethod
     def read(cls, folder: Path) -> "Done | None":
-        """None where it is missing or damaged."""
+        """Return the folder's record, or None if it is missing or damaged."""
         return from_json(cls, read_json(folder / "done.json"))
 
     def write(self, folder: Path) -> None:
-        """Write the whole file or nothing; memory that was not measured is left out."""
+        """Write the file in one atomic step; ``memory_bytes`` is left out if it was not measured."""
         content = asdict(self)
         if self.memory_bytes is None:
             del content["memory_bytes"]
@@ -92,15 +97,15 @@ class Done:
 
 @dataclass(frozen=True)
 class TestResult:
-    """``test-<evaluation>.json``: what a test under an evaluation's hash gave.
+    """``test-<evaluation>.json``: the result of a test under one evaluation's hash.
 
     Attributes:
-        metrics: by name; None where one had no value.
-        time: milliseconds since 1970.
-        epoch: the chosen one, whose weights were tested.
+        metrics: values by name; None for a metric that had no value.
+        time: when the test ended, in milliseconds since 1970.
+        epoch: the chosen epoch whose weights were tested.
     """
 
-    __test__ = False  # pytest takes the name for a class of tests
+    __test__ = False  # pytest would take a class of this name for tests
 
     metrics: Mapping[str, float | None]
     time: int
@@ -108,9 +113,9 @@ class TestResult:
 
     @classmethod
     def read(cls, folder: Path, evaluation: str) -> "TestResult | None":
-        """None where it is missing or damaged."""
+        """Return the result of this evaluation, or None if it is missing or damaged."""
         return from_json(cls, read_json(folder / f"test-{evaluation}.json"))
 
     def write(self, folder: Path, evaluation: str) -> None:
-        """Write the whole file or nothing."""
+        """Write the file in one atomic step."""
         write_json(folder / f"test-{evaluation}.json", asdict(self))

@@ -1,4 +1,4 @@
-"""Dataclasses as JSON objects, and back where every field is what it should be."""
+"""Reading dataclasses from JSON objects, with a check of each field's type."""
 
 import types
 from dataclasses import MISSING, fields
@@ -8,10 +8,11 @@ Kind = TypeVar("Kind")
 
 
 def from_json(kind: type[Kind], content: object) -> Kind | None:
-    """Return the dataclass that a JSON object holds.
+    """Return a dataclass from a JSON object, or None if the object does not fit it.
 
-    None where it is no object, a field without a default is missing, or one is of another type: a damaged file, or one
-    of another kdlab. What is inside lists and dictionaries is not looked at, and further keys are left out.
+    It does not fit if it is no object, if a field without a default is missing, or if a field has another type, as in a
+    damaged file or one of another kdlab version. The contents of lists and dictionaries are not checked, and unknown
+    keys are ignored.
     """
     if not isinstance(content, dict):
         return None
@@ -33,6 +34,7 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401  a type hint
     if get_origin(hint) in (Union, types.UnionType):
         return any(_fits(value, option) for option in get_args(hint))
     expected = get_origin(hint) or hint
+    # A bool is an int to Python, and must not pass for a number.
     if isinstance(value, bool) or expected is bool:
         return isinstance(value, bool) and expected is bool
     return isinstance(value, int | float if expected is float else expected)

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, or checkpoints of which nothing is executed."""
+"""Weights on disk: safetensors files, or checkpoints that are read without executing anything in them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from torch import Tensor
 from kdlab.errors import StageError
 from kdlab.records.files import replacing
 
-#: Where a file of weights says for which classes they were trained, as a list in JSON.
+#: The metadata key under which a weights file lists, in JSON, the classes that it was trained for.
 CLASS_NAMES = "class_names"
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoints, whole and on the disk before they count; a kill of its own way leaves files in /tmp."""
+    """Write Lightning's checkpoints atomically; Lightning's own way leaves files in /tmp when the process is killed."""
 
     def save_checkpoint(
         self,
@@ -28,7 +28,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         path: str | Path,
         storage_options: Any | None = None,  # noqa: ANN401  Lightning's signature
     ) -> None:
-        """Write it beside its place, and put it there in one step."""
+        """Write the checkpoint to a temporary file and then put it in its place in one step."""
         with replacing(Path(path)) as scratch:
             torch.save(checkpoint, scratch)
 
@@ -43,11 +43,12 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], class_names: Sequenc
 
 
 def classes_in(path: Path) -> list[str] | None:
-    """Return the names of the classes that weights were trained for, in the logits' order; None where none stand there.
+    """Return the names of the classes that weights were trained for, in the logits' order; None if the file has none.
 
     Raises:
         StageError: If the file is damaged.
     """
+    # Checkpoints of torch have no metadata that could name classes.
     if path.suffix != ".safetensors":
         return None
     try:
@@ -73,8 +74,9 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, EOFError, RuntimeError, ValueError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise StageError(f"{path} is damaged: {said}") from error
-    except UnpicklingError as error:  # its text says at length how to load unsafely
+    except UnpicklingError as error:  # torch's own message would explain how to load the file unsafely
         raise StageError(f"{path} is damaged or holds more than weights; save model.state_dict() instead") from error
+    # Lightning's checkpoints hold the weights under a key, beside much else.
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     weights = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     if not weights:

@@ -1,4 +1,4 @@
-"""Several processes on the stages and seeds of one run: it trains from the plan's start, assistants from its end."""
+"""Several processes share the stages of one run: the run works from the plan's start, its assistants from the end."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -16,25 +16,25 @@ from kdlab.stages.options import Options
 from kdlab.workers.machine import Machine
 from kdlab.workers.processes import child
 
-#: Seconds between two looks for a stage whose teachers are ready and that nobody trains.
+#: Seconds between two searches for a stage whose teachers are finished and that no other process trains.
 LOOK = 0.5
 
 
 @contextmanager
 def assisted(command: Sequence[str], machine: Machine, logs: Path) -> Iterator[None]:
-    """While assistants work: each is ``python -m`` with this command. What one leaves undone, the run does itself.
+    """Run assistants while the block runs, each as ``python -m`` with this command; the run completes what they leave.
 
     Args:
-        command: of an assistant, without the interpreter.
+        command: an assistant's command line without the interpreter.
         machine: how the machine is shared; the run itself is its first worker.
-        logs: folder of what they say.
+        logs: the folder of the assistants' output.
     """
     logs.mkdir(parents=True, exist_ok=True)
     assistants = []
     try:
         for index in range(1, machine.workers):
             log = logs / f"assistant-{index}.log"
-            log.write_bytes(b"")  # that of an earlier run says nothing of this one
+            log.write_bytes(b"")  # else it would still hold the output of an earlier run
             assistants.append(child(command, log, machine.environment(index)))
         yield
     finally:
@@ -45,7 +45,7 @@ def assisted(command: Sequence[str], machine: Machine, logs: Path) -> Iterator[N
 
 
 def assist(experiment: Experiment, options: Options) -> None:
-    """Train and test what nobody else does, the last node first, until nothing is left that can be begun."""
+    """Train and test stages that no other process works on, the plan's last first, until every stage is finished."""
     context = Context(experiment, options)
     nodes = context.plan()
     with terminable():
@@ -55,7 +55,7 @@ def assist(experiment: Experiment, options: Options) -> None:
 
 
 def _completed(context: Context, node: StageNode) -> bool:
-    """Bring a node to its end if it can be begun and nobody else has it; whether that was done."""
+    """Train and test a stage if it can be begun and no other process holds it; return whether that was done."""
     if node.trained and node.tested:
         return False
     if not all(other.trained for other in (*node.reference, *node.needed)):

@@ -1,4 +1,4 @@
-"""What all nodes of an execution share: the data, the graph, and the teachers that are finished."""
+"""What all stages of one execution share: the data, the graph of stages, and the finished teachers."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,26 +19,26 @@ from kdlab.teacher import Ensemble, Teacher, teacher_of
 
 
 class Context:
-    """What all nodes of an execution share.
+    """What all stages of one execution share.
 
     Args:
-        experiment: as it was read.
-        options: of this execution.
-        before: the context of the execution before it in this process, such as a sweep's last trial: where the data
-            are the same, they and the teachers in memory are shared.
+        experiment: the experiment as it was read.
+        options: the options of this execution.
+        before: the context of the previous execution in this process, such as a sweep's last trial. If its data are the
+            same, the data and the loaded teachers are shared.
     """
 
     def __init__(self, experiment: Experiment, options: Options, before: "Context | None" = None) -> None:
         self.options = options
-        # Read before the data, which may take long, so that it is what this execution was started with.
+        # Loading the data may take long, and the files may change meanwhile: the fingerprints are read first.
         self._fingerprints = experiment.fingerprints(options.mlruns / "digests.json")
         self._fingerprints.look()
         settings = {"resolved": experiment.resolved["data"], **self._fingerprints.data(content_known=True)}
         self._data_settings = hash_of(settings)
-        #: Teachers by fingerprint and by what their cache keeps; two trials may keep different parts of one.
+        #: Teachers by fingerprint and by what their cache keeps: two trials may cache one teacher differently.
         self._teachers: dict[str, Teacher] = {}
         self.data: Data
-        #: Digest of what the data hold; None where they are known by their settings alone.
+        #: Digest of the data's content; None if only their settings are known.
         self.data_hash: str | None
         if before is not None and before._data_settings == self._data_settings:
             self.data, self.data_hash, self._teachers = before.data, before.data_hash, before._teachers
@@ -53,11 +53,15 @@ class Context:
         self.graph = Graph(self.experiment, self._fingerprints, self.data_hash, options.mlruns / "stages")
 
     def plan(self) -> list[StageNode]:
-        """The nodes that were asked for, and all that they need, in an order to run them."""
+        """Return the nodes that were asked for and all that they need, in an order in which they can be run."""
         return self.graph.plan(self.options.only)
 
     def seeded_stage(self, node: StageNode) -> SeededStage:
-        """All that training or testing a node takes; its teachers must be finished."""
+        """Return everything that is needed to train or test a node, whose teachers must be finished.
+
+        Raises:
+            StageError: If a file that the stage's fingerprint covers has changed since the command began.
+        """
         self._refuse_changed(node.stage)
         reference = self.combined(node, [self.teacher(teacher) for teacher in node.reference])
         return SeededStage(
@@ -73,14 +77,14 @@ class Context:
         )
 
     def combined(self, node: StageNode, teachers: Sequence[Teacher]) -> Teacher | None:
-        """The teacher that a node is taught by or compared with; several are combined as its stage says."""
+        """Return the teacher that a node learns from or is compared with; several are combined as its stage says."""
         if len(teachers) < 2 or node.compared_as is None:
             return teachers[0] if teachers else None
         combine = self.experiment.build_combination(node.compared_as)
         return Ensemble(teachers) if combine is None else Ensemble(teachers, combine)
 
     def _refuse_changed(self, stage: str) -> None:
-        """A stage must not be built from other files than those that its fingerprint knows."""
+        """Raise a StageError if the files that decide a stage's fingerprint have changed since the command began."""
         content = self.data_hash is not None
         if self._fingerprints.afresh().read_by(stage, content) != self._fingerprints.read_by(stage, content):
             raise StageError(
@@ -89,7 +93,7 @@ class Context:
             )
 
     def teacher(self, node: StageNode) -> Teacher:
-        """A finished node as a teacher, with its soft labels where samples have a number."""
+        """Return a finished node as a teacher, with its soft labels if the data number their samples."""
         key = f"{node.fingerprint} {self.experiment.stages[node.stage].cache or {}}"
         if key not in self._teachers:
             teacher = teacher_of(adopt_module(trained_module(self.seeded_stage(node))).model)
@@ -99,7 +103,7 @@ class Context:
         return self._teachers[key]
 
     def _soft_labels(self, node: StageNode, teacher: Teacher) -> SoftLabels:
-        """The teacher's logits on every sample, from the file in its folder if that is whole and its own."""
+        """Return the teacher's logits of every sample, from the file in its folder; an invalid file is made anew."""
         owner = {"teacher": node.fingerprint, "data": str(self.data_hash)}
         cache = Cache(**(self.experiment.stages[node.stage].cache or {}))
         path = node.folder.path / ".".join(["soft_labels", *filter(None, [cache.name]), "npy"])
@@ -119,11 +123,11 @@ class Context:
 
 
 def exact_logits(teacher: Teacher, data: Data, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield ``index`` and logits of every sample, a batch at a time; the teacher is on the device."""
+    """Yield ``index`` and logits of every sample batch by batch; the teacher must be on the device."""
     for batch in data.every_batch():
         yield batch["index"], teacher.exact_logits({name: values.to(device) for name, values in batch.items()})
 
 
 def plan(experiment: Experiment, options: Options) -> list[StageNode]:
-    """The nodes of an experiment in an order to run them."""
+    """Return the nodes of an experiment in an order in which they can be run."""
     return Context(experiment, options).plan()

@@ -23,21 +23,23 @@ REPEATS, FEWER = 21, 5
 def costs(
     model: nn.Module, inputs: Tensor, explainer: Attribution | None, learned: nn.Module | None
 ) -> dict[str, float]:
-    """Costs by name, each lower is better.
+    """Return costs by name; lower is better for each.
 
-    ``parameters`` and ``bytes`` are the model's own, ``flops`` of one prediction (``operations``); a model without
-    weights, such as a fitted estimator, has neither ``parameters`` nor ``flops``, for 0 would say that it is free.
-    ``latency_ms`` is the median time of a prediction of one sample, ``latency_batch_ms`` of a batch a sample,
-    ``explanation_ms`` of the post-hoc explanation a sample and ``explainer_ms`` of the learned explainer's, both in
-    that batch.
+    ``parameters`` and ``bytes`` are the model's own, and ``flops`` are those of one prediction (``operations``). A
+    model without weights, such as a fitted estimator, has neither ``parameters`` nor ``flops``, because 0 would mean
+    that it is free. All times are in milliseconds: ``latency_ms`` is the median time of a prediction of one sample, and
+    ``latency_batch_ms`` that of the given batch divided by its size. ``explanation_ms`` is the time of the post-hoc
+    explanation and ``explainer_ms`` that of the learned explainer's, both for the batch and divided by its size.
 
     ``explained_ms`` is the time of prediction and learned explanation in one call (``Explained``) for one sample, and
-    ``explained_batch_ms`` in the batch a sample. ``explanation_ratio`` is what the explanation adds to the prediction
-    in that batch, in the model's own forwards: ``(both - prediction) / prediction`` of the fastest of each, timed in
-    turn; >= 0 but for noise, and 1 doubles the price of an answer. Times depend on the machine and its load.
+    ``explained_batch_ms`` that of the batch divided by its size. ``explanation_ratio`` is what the explanation adds to
+    the prediction of that batch, relative to the prediction: ``(both - prediction) / prediction``, from the fastest
+    time of each, measured in turn. It is >= 0 except for noise; at 1 an explained answer takes twice as long. Times
+    depend on the machine and its load.
 
-    ``prediction_memory_bytes`` is what the prediction of that batch needs beside model and inputs (``PeakMemory``);
-    left out where it cannot be measured, and on a CPU where it is lost in what the process holds already.
+    ``prediction_memory_bytes`` is the memory that the prediction of that batch needs beside model and inputs
+    (``PeakMemory``). It is left out if it cannot be measured, or if on a CPU it is hidden by memory that the process
+    holds already.
 
     Args:
         model: in eval mode.
@@ -72,11 +74,11 @@ def costs(
 
 
 def operations(model: nn.Module, inputs: Tensor) -> int:
-    """Return the floating point operations of the matrix products and convolutions in a forward of these inputs.
+    """Return the number of floating point operations of the matrix products and convolutions in one forward pass.
 
-    A product of (a, b) and (b, c) counts ``2 a b c``. Attention and recurrent layers are counted too, because they are
-    taken apart here: the plain mathematical kernels are asked for in place of the fused ones, of which torch's counter
-    knows nothing. What is done element by element (activations, normalisation) is not counted.
+    A product of (a, b) and (b, c) counts ``2 a b c``. Attention and recurrent layers are counted too: torch's counter
+    does not know their fused kernels, so the plain ones are used here. Operations on single elements (activations,
+    normalisation) are not counted.
 
     Args:
         model: in eval mode.
@@ -89,7 +91,7 @@ def operations(model: nn.Module, inputs: Tensor) -> int:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         stack.enter_context(warnings.catch_warnings())
-        # Of a setting for Intel's GPUs, which the switch below writes back as it was.
+        # The switch below restores a setting for Intel's GPUs, and torch warns about that.
         warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")
         stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
         stack.enter_context(torch.no_grad())
@@ -99,14 +101,14 @@ def operations(model: nn.Module, inputs: Tensor) -> int:
 
 
 class PeakMemory:
-    """The most memory that the work inside a ``with`` held at once, above what was held at its start, in bytes.
+    """A ``with`` block that measures the most memory held at once inside it, above what was held at its start.
 
-    On a GPU what torch's allocator handed out, exact. On a CPU the resident set of the whole process, which Linux
-    measures in pages; memory that was freed before and is used again does not show. ``bytes`` is None while the work is
-    under way, where the system does not tell, and on a CPU where nothing shows.
+    On a GPU this is what torch's allocator handed out, which is exact. On a CPU it is the resident set of the whole
+    process, which Linux measures in pages; memory that was freed before and is used again does not show. ``bytes`` is
+    None until the block ends, if the system does not tell, and on a CPU if nothing shows.
 
     Args:
-        device: where the work is done.
+        device: the device on which the work is done.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -132,7 +134,7 @@ class PeakMemory:
 
 
 def _forgot_peak() -> bool:
-    """Have Linux measure the process's largest resident set anew; whether it does."""
+    """Make Linux measure the process's largest resident set anew, and return whether that worked."""
     try:
         # 5 resets the peak and nothing else: proc(5), /proc/[pid]/clear_refs.
         Path("/proc/self/clear_refs").write_text("5")
@@ -142,7 +144,7 @@ def _forgot_peak() -> bool:
 
 
 def _resident(name: str) -> int | None:
-    """The process's resident set (VmRSS) or its peak (VmHWM), in bytes."""
+    """Return the process's resident set (VmRSS) or its peak (VmHWM) in bytes, or None if the system does not tell."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -157,18 +159,18 @@ def _in_one_call(model: nn.Module, learned: Attribution, inputs: Tensor) -> dict
     return {
         "explained_ms": median(alone) * 1e3,
         "explained_batch_ms": median(together) * 1e3 / len(inputs),
-        # The fastest of each: what else the machine does only ever adds, and would add to the one and not the other.
+        # The fastest of each, since other load only adds time, and not equally to both.
         "explanation_ratio": (min(together) - min(prediction)) / min(prediction),
     }
 
 
 def _milliseconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Median wall time of a call after two to warm up."""
+    """Return the median wall time of a call in milliseconds, after two calls to warm up."""
     return median(_in_turn([work], repeats)[0]) * 1e3
 
 
 def _in_turn(works: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
-    """Wall times, in seconds, of calls that take turns, after two of each to warm up."""
+    """Return the wall times, in seconds, of several calls made in turn, after two of each to warm up."""
     times: list[list[float]] = [[] for _ in works]
     for _ in range(repeats + 2):
         for taken, work in zip(times, works, strict=True):
@@ -176,6 +178,7 @@ def _in_turn(works: Sequence[Callable[[], object]], repeats: int) -> list[list[f
             with torch.inference_mode():
                 work()
             if torch.cuda.is_available():
+                # CUDA calls return before the work is done.
                 torch.cuda.synchronize()
             taken.append(perf_counter() - started)
     return [taken[2:] for taken in times]

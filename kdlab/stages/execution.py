@@ -1,4 +1,4 @@
-"""One execution: a run of an experiment or a trial of a sweep, with its record, its runs in MLflow and its ending."""
+"""One execution, which is a run of an experiment or a trial of a sweep: its record, its MLflow runs and its end."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,13 +25,13 @@ from kdlab.tracking.tracker import Tracker
 
 @dataclass(frozen=True)
 class Name:
-    """What an execution is called where it is no plain run of its experiment.
+    """The name of an execution that is not a plain run of its experiment.
 
     Args:
-        experiment: MLflow's experiment that it stands in.
+        experiment: the name of its experiment in MLflow.
         id: unique in ``mlruns``.
-        title: of its run in MLflow.
-        tags: of its run in MLflow and of those made for it.
+        title: the name of its run in MLflow.
+        tags: tags of its run in MLflow and of the runs made for it.
     """
 
     experiment: str
@@ -42,14 +42,14 @@ class Name:
 
 @dataclass
 class CurrentExecution:
-    """Some nodes under way.
+    """An execution that is under way.
 
     Attributes:
         context: what the nodes share.
-        nodes: in the order in which they run.
-        record: in ``mlruns/executions``.
-        tracker: tells MLflow.
-        progress: tells the user.
+        nodes: the nodes in the order in which they run.
+        record: its record in ``mlruns/executions``.
+        tracker: reports to MLflow.
+        progress: reports to the user.
     """
 
     context: Context
@@ -59,7 +59,7 @@ class CurrentExecution:
     progress: Progress
 
     def complete(self, node: StageNode, testing: bool = True, callbacks: Sequence[Callback] = ()) -> None:
-        """Train and test a node, unless that was done, and tell all of it; the callbacks see its training."""
+        """Train and test a node unless that was done already, and report it; callbacks take part in its training."""
         folder, fresh = node.folder, node.stage in self.context.options.fresh
         show = self.progress.of(node, reused=node.trained and not fresh)
         with folder.locked() as lock:
@@ -88,16 +88,16 @@ def execution(
     data: dict[str, Any] | None = None,
     courier: Courier | None = None,
 ) -> Iterator[CurrentExecution]:
-    """Open an execution and close it with the status that its ending has; SIGTERM ends it like Ctrl-C.
+    """Open an execution, and close it with the status of its end; SIGTERM ends it like Ctrl-C.
 
-    Where it comes to a good end the caller closes ``tracker`` himself, with what he has to add.
+    If the block succeeds, the caller closes ``tracker``, because only the caller knows what else to add.
 
     Args:
         context: what the nodes share.
-        nodes: what is run or reused.
+        nodes: the nodes that are run or reused.
         name: None for a plain run.
-        data: what the data hold, for the record.
-        courier: who tells MLflow, where other executions follow in this process.
+        data: a description of the data for the record.
+        courier: the courier that reports to MLflow, if other executions follow in this process.
 
     Raises:
         Interrupted: At Ctrl-C or SIGTERM.
@@ -135,7 +135,7 @@ def execution(
 
 
 def status_after(error: BaseException) -> Status:
-    """KILLED where somebody stopped it or gave it up, else FAILED."""
+    """Return KILLED if the user or the system stopped the execution or a sweep gave it up, else FAILED."""
     return Status.KILLED if isinstance(error, Interrupted | GivenUp | KeyboardInterrupt) else Status.FAILED
 
 
@@ -146,14 +146,14 @@ def train_node(
     callbacks: Sequence[Callback] = (),
     lock: int | None = None,
 ) -> None:
-    """Train a node from its checkpoint or from the start, unless that was done; the caller holds its folder's lock.
+    """Train a node, from its checkpoint if there is one, unless that was done; the caller holds its folder's lock.
 
     Args:
         context: of the execution.
-        node: whose teachers are finished.
-        on_commit: called when the folder has more that will never be taken back.
-        callbacks: of its training, where one device trains it.
-        lock: descriptor of the lock, which a group of processes holds as well.
+        node: a node whose teachers are finished.
+        on_commit: called when the folder has new data that will never be taken back.
+        callbacks: for its training; used only if one device trains it.
+        lock: descriptor of the lock, which a group of training processes then holds too.
     """
     if node.trained:
         return
@@ -174,13 +174,14 @@ def train_node(
 
 def evaluate_node(context: Context, node: StageNode, testing: bool = True) -> None:
     """Test a trained node, unless that was done; the caller holds its folder's lock."""
+    # A kill right after ``done.json`` was written leaves files that only the training needed.
     node.folder.tidy()
     if testing and not node.tested:
         test(context.seeded_stage(node), node.evaluation)
 
 
 def describe(seeded: SeededStage, node: StageNode, content_known: bool) -> None:
-    """Write ``stage.json``: what this folder is."""
+    """Write ``stage.json``, the description of a stage's folder."""
     earlier = seeded.folder.record
     stage = seeded.experiment.stages[seeded.stage]
     teachers = [teacher.fingerprint for teacher in node.teachers]

@@ -1,4 +1,4 @@
-"""Pictures of reasons: what the teacher, the student and its explainer look at, on the same inputs."""
+"""Pictures that show what the teacher, the student and its explainer look at, on the same inputs."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,27 +7,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-#: Rows of a panel: enough to see a pattern, few enough to look at.
+#: How many rows a panel has at most: enough to show a pattern, and few enough to look at.
 SAMPLES = 6
-#: Bars of a table's attributions, letters of a name beside them, and values that are listed.
+#: At most so many bars for a table's attributions, letters of a name, and listed values.
 BARS, LETTERS, LISTED = 8, 22, 12
 
 
 def attribution_panel(
     inputs: Tensor, attributions: Mapping[str, Tensor], titles: list[str], features: list[str] | None
 ) -> Figure:
-    """One row a sample, the input first and then each explainer's attributions of the same class.
+    """Return a figure with one row for each sample: the input, then each explainer's attributions of the same class.
 
-    Images are shown as they are, in grey where they have neither one channel nor three; of a table the features that
-    count most, each with what the sample has there, of a series a line a channel. Red speaks for the class, blue
-    against it. Each map has a scale of its own, since attributions of two models have no common unit. What is no number
-    is left out.
+    Images are shown as they are, in grey unless they have three channels. For a table, the features that count most are
+    shown, each with the sample's value. A series is drawn with one line for each channel. Red speaks for the class,
+    blue against it. Each map has its own scale, because attributions of two models have no common unit. Values that are
+    not finite are left out.
 
     Args:
-        inputs: (samples, ...), in the units that a person knows.
-        attributions: by explainer's name, of the inputs' shape.
-        titles: one a sample, such as its class.
-        features: names of a table's columns, or of a series' channels.
+        inputs: (samples, ...), in units that a person can read.
+        attributions: by the explainer's name, each of the inputs' shape.
+        titles: one for each sample, such as its class.
+        features: names of a table's columns or of a series' channels.
     """
     figure, cells = _panel(inputs, attributions, titles, features)
     for axes, row, values in cells:
@@ -44,15 +44,15 @@ def attribution_panel(
 
 
 def map_panel(inputs: Tensor, maps: Mapping[str, Tensor], titles: list[str]) -> Figure:
-    """One row a sample, the input first and then each map, dark where it is 0; each has a scale of its own.
+    """Return a figure with one row for each sample: the input, then each map, dark where it is 0.
 
-    Two layers have no common unit, so that a place can be compared with others of its map alone. A map is drawn as
-    coarse as the layer is.
+    Each map has its own scale, because two layers have no common unit: a place can only be compared with others of the
+    same map. A map is drawn at the resolution of its layer.
 
     Args:
         inputs: (samples, ...).
-        maps: by title of the column, (samples, height, width), >= 0.
-        titles: one a sample, such as its class.
+        maps: by the column's title, each (samples, height, width), >= 0.
+        titles: one for each sample, such as its class.
     """
     figure, cells = _panel(inputs, maps, titles, None)
     for axes, _, values in cells:
@@ -64,7 +64,7 @@ def map_panel(inputs: Tensor, maps: Mapping[str, Tensor], titles: list[str]) -> 
 def _panel(
     inputs: Tensor, columns: Mapping[str, Tensor], titles: list[str], features: list[str] | None
 ) -> tuple[Figure, Iterator[tuple[Axes, int, Tensor]]]:
-    """A figure with the inputs in its first column; what is to be drawn in the others comes with its place and row."""
+    """Return a figure with the inputs in its first column, and for each other cell its axes, its row and its values."""
     rows, image = min(SAMPLES, len(inputs)), inputs.ndim == 4
     channels = features if inputs.ndim == 3 else None
     figure = Figure(figsize=(2.2 * (len(columns) + 1), (1.9 if image else 2.4) * rows), layout="constrained")
@@ -84,7 +84,7 @@ def _panel(
 
 
 def _literal(text: str) -> str:
-    """A name as it stands: between two dollars, matplotlib reads a formula."""
+    """Return a name with its dollar signs escaped, because matplotlib reads text between two of them as a formula."""
     return text.replace("$", r"\$")
 
 
@@ -92,6 +92,7 @@ def _draw_attributions(axes: Axes, values: Tensor) -> None:
     axes.axis("off")
     flat = values.sum(dim=0)
     magnitudes = flat[flat.isfinite()].abs()
+    # A picture needs a range even if all values are 0.
     limit = (float(magnitudes.max()) if len(magnitudes) else 0.0) or 1.0
     axes.imshow(flat.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
 
@@ -100,12 +101,12 @@ def _draw_image(axes: Axes, values: Tensor) -> None:
     axes.axis("off")
     shifted = values - values.min()
     picture = shifted / shifted.max().clamp(min=1e-12)
-    # Of two channels, or five, none is red; one alone would hide what the others hold.
+    # Unless there are three, no channel is red, green or blue; the mean hides none of them.
     axes.imshow((picture.permute(1, 2, 0) if len(picture) == 3 else picture.mean(dim=0)).numpy(), cmap="gray")
 
 
 def _draw_lines(axes: Axes, values: Tensor, channels: list[str] | None) -> None:
-    """A table as one line; a series, (channels, length), as a line a channel."""
+    """Draw a table's row as one line, or a series (channels, length) with one line for each channel."""
     lines = values[None] if values.ndim == 1 else values.reshape(len(values), -1)
     axes.tick_params(labelsize=6)
     for number, line in enumerate(lines):
@@ -115,17 +116,18 @@ def _draw_lines(axes: Axes, values: Tensor, channels: list[str] | None) -> None:
 
 
 def _draw_bars(axes: Axes, values: Tensor, sample: Tensor, features: list[str]) -> None:
-    """The features that count most, the first on top. Bars stand at numbers: two names may begin alike."""
+    """Draw the features that count most, the largest on top."""
     axes.tick_params(labelsize=6)
     magnitudes = torch.where(values.isfinite(), values.abs(), -1.0)
     top = torch.topk(magnitudes, min(BARS, int((magnitudes >= 0).sum()))).indices.flip(0)
     colours = ["#b2182b" if values[i] > 0 else "#2166ac" for i in top]
+    # Bars stand at numbers and not at names, since two shortened names may be equal.
     axes.barh(range(len(top)), values[top].numpy(), color=colours)
     axes.set_yticks(range(len(top)), [_said(features[i], sample[i]) for i in top.tolist()])
 
 
 def _list(axes: Axes, sample: Tensor, features: list[str]) -> None:
-    """A table's values have no common unit, and so no common axis."""
+    """List a table's values as text: they have no common unit, so they cannot share an axis."""
     axes.axis("off")
     lines = [_said(name, value) for name, value in zip(features, sample, strict=True)]
     if len(lines) > LISTED:

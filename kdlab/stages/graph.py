@@ -1,4 +1,4 @@
-"""The graph of an execution: a node for each stage with each seed, built once, which knows the nodes that it needs."""
+"""The graph of an execution: one node for each stage with each seed, which knows the nodes that it needs."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -11,18 +11,19 @@ from kdlab.configuration.fingerprint import Fingerprints
 from kdlab.records.stage_folder import StageFolder
 
 
+# Each node is built once, so nodes are compared by identity.
 @dataclass(frozen=True, eq=False)
 class StageNode:
-    """A stage with one seed, where it lives, and what it needs.
+    """A stage with one seed, its folder, and the nodes that it needs.
 
     Args:
-        stage, seed: which.
-        folder: where it lives, by its fingerprint.
-        evaluation: hash of how it is tested.
-        teachers: what it learns from.
-        start: what its model starts from, or None.
-        reference: the teachers that fidelity is measured against: its own, or the only ones that others learn from.
-        compared_as: the stage whose teachers those are; it says how several become one. None without a reference.
+        stage, seed: the stage's name and its seed.
+        folder: its folder, which is named by its fingerprint.
+        evaluation: the hash of how it is tested.
+        teachers: the nodes that it learns from.
+        start: the node whose weights its model starts from, or None.
+        reference: the teachers that fidelity is measured against: its own, or else the only ones in the experiment.
+        compared_as: the stage whose teachers those are, and that says how to combine several; None without a reference.
     """
 
     stage: str
@@ -41,17 +42,17 @@ class StageNode:
 
     @property
     def needed(self) -> "tuple[StageNode, ...]":
-        """The nodes that must be finished before this one is trained: its teachers, and what it starts from."""
+        """The nodes that must be finished before this one is trained: its teachers, and the one it starts from."""
         return self.teachers if self.start is None else (*self.teachers, self.start)
 
     @property
     def trained(self) -> bool:
-        """Whether nothing is left to train."""
+        """Whether its training is finished."""
         return self.folder.done is not None
 
     @property
     def tested(self) -> bool:
-        """Whether it was tested in this way, and its pictures were made."""
+        """Whether it was tested under its evaluation and its pictures were made."""
         folder = self.folder
         return folder.test_result(self.evaluation) is not None and folder.shown(self.evaluation) is not None
 
@@ -60,9 +61,9 @@ class Graph:
     """The nodes of an experiment.
 
     Args:
-        experiment: whose stages they are.
-        fingerprints: what decides their results, as it was when the execution began.
-        data: digest of what the data hold; None where they are known by their settings alone.
+        experiment: the experiment whose stages they are.
+        fingerprints: everything that decides the results, as it was when the execution began.
+        data: digest of the data's content; None if only their settings are known.
         stages: the folder of all stage folders.
     """
 
@@ -72,15 +73,15 @@ class Graph:
         self._nodes: dict[tuple[str, int], StageNode] = {}
 
     def node(self, stage: str, seed: int) -> StageNode:
-        """The node of a stage with this seed."""
+        """Return the node of a stage with this seed."""
         if (stage, seed) not in self._nodes:
             self._nodes[stage, seed] = self._built(stage, seed)
         return self._nodes[stage, seed]
 
     def plan(self, only: Collection[str] = ()) -> list[StageNode]:
-        """The nodes of these stages, or of all, and all that they need or are compared with, in an order to run them.
+        """Return the nodes of these stages, or of all, and all that they need or are compared with, in running order.
 
-        All seeds of a stage stand together, behind everything that they need, wherever that stands in the file.
+        All seeds of a stage stand together, after everything that they need, whatever the order in the file.
         """
         chosen: dict[StageNode, None] = {}  # a set that keeps its order
 
@@ -103,7 +104,7 @@ class Graph:
         started = None if start is None else self.node(*start)
         compared_as = self._compared_as(stage)
         reference = () if compared_as is None else self._taught_by(compared_as, seed)
-        # What decides the teacher that it is compared with: fingerprints, and how several are combined.
+        # The teacher that it is compared with depends on fingerprints and on how several are combined.
         combination = None if compared_as is None else self._fingerprints.combination(compared_as)
         compared = [*(node.fingerprint for node in reference), *([] if combination is None else [hash_of(combination)])]
         fingerprint = self._fingerprints.stage(
@@ -121,7 +122,11 @@ class Graph:
         return tuple(self.node(*which) for which in self._experiment.needs(stage, seed).items())
 
     def _compared_as(self, stage: str) -> str | None:
-        """The stage itself where it has teachers; else the first that has the only ones, unless they need this one."""
+        """Return the stage whose teachers this one is compared with: itself if it has any.
+
+        Otherwise it is the first stage that has some, if all such stages have the same and these do not need this one;
+        else None.
+        """
         stages = self._experiment.stages
         if stages[stage].teachers:
             return stage
@@ -133,6 +138,6 @@ class Graph:
         return taught[0]
 
     def _behind(self, names: Sequence[str]) -> set[str]:
-        """These stages and all that must be finished before them."""
+        """Return these stages and all that must be finished before them."""
         stages = self._experiment.stages
         return {*names, *(further for name in names for further in self._behind(stages[name].needed))}

@@ -1,4 +1,4 @@
-"""What a stage logs, on disk."""
+"""The log of a stage's training, on disk."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from kdlab.records.stage_folder import StageFolder
 
 
 class Journal(Logger):
-    """Lightning's logger into ``metrics.jsonl``: one object a logged point, with the time at which it was logged."""
+    """Lightning's logger into ``metrics.jsonl``: one JSON object for each logged point, with the time of logging."""
 
     def __init__(self, folder: StageFolder) -> None:
         super().__init__()
@@ -20,20 +20,20 @@ class Journal(Logger):
 
     @property
     def name(self) -> str:
-        """Lightning asks for a name; the folder is it."""
+        """The folder's name, because Lightning asks for one."""
         return self._path.parent.name
 
     @property
     def version(self) -> str:
-        """There is one."""
+        """The only version."""
         return "0"
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  Lightning's signature
-        """Hyperparameters stand in ``stage.json``."""
+        """Do nothing, because the hyperparameters are in ``stage.json``."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append one line."""
+        """Append the values as one line."""
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if not values:
             return
@@ -42,7 +42,7 @@ class Journal(Logger):
             file.write(json.dumps(line) + "\n")
 
     def of_epoch(self, epoch: int) -> tuple[int, dict[str, float]]:
-        """The step of an epoch's validation, the last one where there were several, and all that was logged for it."""
+        """Return the step of an epoch's last validation, and everything that was logged with its validations."""
         step, metrics = 0, dict[str, float]()
         for line in self._path.read_text(encoding="utf-8").splitlines():
             point = json.loads(line)
@@ -51,7 +51,7 @@ class Journal(Logger):
         return step, metrics
 
     def size(self) -> int:
-        """Bytes on disk, all of them safely there."""
+        """Return the journal's size in bytes, once all of them are safely on the disk."""
         if not self._path.exists():
             return 0
         with self._path.open("rb+") as file:
@@ -60,6 +60,6 @@ class Journal(Logger):
 
     @rank_zero_only
     def truncate(self, size: int) -> None:
-        """Take back what was logged after a checkpoint: it will be logged again."""
+        """Cut off what was logged after a checkpoint; it will be logged again."""
         if self._path.exists():
             os.truncate(self._path, size)

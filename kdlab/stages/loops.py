@@ -1,9 +1,9 @@
-"""Lightning's two training loops with the moments at which nothing is half done, and a restart from exactly there.
+"""Lightning's two training loops, extended by calls at moments when nothing is half done, so that a resume is exact.
 
-Lightning 2.6 has hooks inside its loops only. At ``on_train_epoch_start`` other callbacks may have drawn already and
-the batch counter stands at the epoch before: a resume then skips the whole epoch. At ``on_train_batch_end`` the
-module's own hook, validation and schedulers are still to come: a resume skips them. So these loops call out from
-between the steps.
+Lightning 2.6 has hooks only inside its loops. At ``on_train_epoch_start``, other callbacks may have drawn random
+numbers already, and the batch counter still belongs to the epoch before: a resume from there skips the whole epoch. At
+``on_train_batch_end``, the module's own hook, validation and schedulers have not run yet: a resume from there skips
+them. These loops therefore make calls between the steps.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
 @dataclass(frozen=True)
 class Moments:
-    """Who is called between the steps.
+    """The functions that are called between the steps.
 
     Args:
-        before_epoch: before anything of an epoch, or of what is left of it on resume: no hook was called, no iterator
-            made, nothing drawn.
-        between_batches: when a batch is done and another one follows, all hooks and validation behind it included.
+        before_epoch: called before an epoch, or before the rest of one on resume: no hook was called yet, no iterator
+            made and no random number drawn.
+        between_batches: called when a batch with all its hooks and validation is done and another batch follows.
     """
 
     before_epoch: Callable[[lightning.Trainer], None]
@@ -37,19 +37,19 @@ class EpochLoop(_TrainingEpochLoop):
         self._moments = moments
 
     def clear_progress(self) -> None:
-        """Count from zero: the epoch before is over."""
+        """Count from zero, because the epoch before is over."""
         self.batch_progress.reset_on_run()
         self.scheduler_progress.reset_on_run()
         self.automatic_optimization.optim_progress.reset_on_run()
         self.val_loop.batch_progress.reset()
 
     def reset(self) -> None:
-        """Begin an epoch or go on with it; there is no batch or validation to be mended."""
+        """Begin an epoch or continue it; there is no half-finished batch or validation to repeat."""
         super().reset()
         self.restarting = False
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
-        """Validate where it is time, and call out where the epoch goes on."""
+        """Validate if it is time, and call ``between_batches`` if the epoch continues."""
         super().on_advance_end(data_fetcher)
         if not self.done:
             self._moments.between_batches(self.trainer)
@@ -69,14 +69,14 @@ class FitLoop(_FitLoop):
         return self.epoch_progress.current.ready > self.epoch_progress.current.completed
 
     def reset(self) -> None:
-        """A fit that was resumed before an epoch begins it like any other, with an iterator made at its time."""
+        """Prepare the fit; if it was resumed before an epoch, that epoch begins like any other, with a new iterator."""
         super().reset()
         if not self.begun:
             self._restarting = self._resuming_from_checkpoint = False
             self.epoch_loop.restarting = False
 
     def on_advance_start(self) -> None:
-        """Call out before Lightning prepares the epoch."""
+        """Call ``before_epoch`` before Lightning prepares the epoch."""
         if not self.begun:
             self.epoch_loop.clear_progress()
         self._moments.before_epoch(self.trainer)
@@ -84,5 +84,5 @@ class FitLoop(_FitLoop):
 
 
 def call_between(trainer: lightning.Trainer, moments: Moments) -> None:
-    """Give a trainer these loops in the place of Lightning's own, with the same limits."""
+    """Replace a trainer's loops by these, with the same limits."""
     trainer.fit_loop = FitLoop(trainer, moments, trainer.fit_loop)

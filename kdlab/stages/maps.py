@@ -1,4 +1,4 @@
-"""Where a layer is active and what it attends to: one plane a sample, of student and teacher at paired layers."""
+"""Where a layer is active or what it attends to, as one plane for each sample, in student and teacher."""
 
 from collections.abc import Mapping
 
@@ -11,20 +11,20 @@ from kdlab.teacher import Teacher
 
 
 def plane(name: str, tensor: Tensor) -> Tensor:
-    """Return a layer's tensor as one plane a sample: (batch, height, width).
+    """Return a layer's tensor as one plane for each sample: (batch, height, width).
 
-    Of a feature map F (batch, channels, height, width) it is ``mean over channels of F^2``, >= 0, in the squared unit
-    of the layer: the activation-based attention map of Zagoruyko & Komodakis 2017, section 3.1
-    (https://arxiv.org/abs/1612.03928), their sum of squares divided by the number of channels. Of attention weights
-    (batch, heads, queries, keys), as a path with ``:weights`` has them, it is the mean over heads, in [0, 1]: a row is
-    a query, a column what it looks at, each row sums to 1.
+    For a feature map F (batch, channels, height, width) it is ``mean over channels of F^2``, >= 0, in the squared unit
+    of the layer. This is the activation-based attention map of Zagoruyko & Komodakis 2017, section 3.1
+    (https://arxiv.org/abs/1612.03928), their sum of squares divided by the number of channels. For attention weights
+    (batch, heads, queries, keys), from a path with ``:weights``, it is the mean over heads, in [0, 1]: a row is a
+    query, a column is what it attends to, and each row sums to 1.
 
     Args:
         name: the layer's path, as in ``layers`` of a term.
-        tensor: what the layer gave.
+        tensor: the layer's output or attention weights.
 
     Raises:
-        ValueError: If the tensor has not four axes.
+        ValueError: If the tensor does not have four axes.
     """
     if tensor.dim() != 4:
         raise ValueError(
@@ -42,15 +42,15 @@ def maps_of(
 
     Args:
         model: the student.
-        teacher: whose maps stand beside its.
+        teacher: the teacher whose maps are compared with the student's.
         inputs: (batch, ...).
         layers: {path in the student: path in the teacher}.
 
     Raises:
-        KeyError: If a path leads to no layer; it says what there is and what comes nearest.
+        KeyError: If a path names no layer; the message lists the layers and the nearest match.
         ValueError: If a layer gives no map, or the teacher has no layers.
     """
-    # The frame is for the modes; nothing is differentiated.
+    # ``explaining`` is used for eval mode only; nothing is differentiated here.
     with explaining(model), torch.no_grad(), capture(model, list(layers)) as captured:
         model(inputs)
         own = [plane(path, captured[path]) for path in layers]
@@ -60,14 +60,15 @@ def maps_of(
 
 
 def check_maps(model: nn.Module, teacher: Teacher, inputs: Tensor, layers: Mapping[str, str]) -> None:
-    """Refuse layers that could not be drawn, before anything trains; the arguments are those of ``maps_of``.
+    """Refuse layers that cannot be drawn, before anything trains; the arguments are those of ``maps_of``.
 
     Raises:
-        KeyError, ValueError, TypeError, RuntimeError: As ``maps_of`` and ``capture`` do, with the key of the file.
+        KeyError, ValueError, TypeError, RuntimeError: As ``maps_of`` and ``capture`` raise them, with the key of the
+            file.
     """
     try:
         maps_of(model, teacher, inputs, layers)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         if type(error) not in (KeyError, ValueError, TypeError, RuntimeError):
-            raise  # out of memory, say, is nothing that another layer could help
+            raise  # another layer would not help against an error such as out of memory
         raise type(error)(f"evaluate.maps: {error.args[0] if error.args else error}") from error

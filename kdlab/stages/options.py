@@ -1,4 +1,4 @@
-"""What a command is asked to do beyond the experiment itself; nothing in here changes a stage's result."""
+"""What a command is asked to do beyond the experiment itself; no option changes a stage's result."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Options:
-    """Choices of one execution.
+    """The options of one execution.
 
     Args:
-        only: stages to run, with those that they need; empty means all.
-        fresh: stages to train again although a finished one could be reused.
+        only: stages to run, together with those that they need; empty means all.
+        fresh: stages to train again even if a finished one could be reused.
         seeds: seeds that replace those of the experiment; None keeps them.
-        devices: how many devices train one stage; one that no steps train takes one.
+        devices: how many devices train one stage; a stage that is not trained by steps uses one.
         accelerator: ``cpu``, ``gpu`` or ``auto``, as Lightning's Trainer takes it.
         mlruns: folder of stages, tracking database and artifacts.
         quick: whether the experiment's ``quick`` overrides were applied.

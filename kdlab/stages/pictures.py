@@ -1,6 +1,6 @@
-"""What a stage's folder shows of it: attributions and maps on the same samples, the learned explainer's rules.
+"""Pictures in a stage's folder: attributions and maps on the same samples, and the learned explainer's rules.
 
-Pictures stand behind results: one that cannot be drawn costs itself and nothing else.
+Pictures matter less than results: if one cannot be drawn, nothing else is lost.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,10 +24,10 @@ from kdlab.stages.maps import maps_of
 from kdlab.stages.seeded_stage import SeededStage
 from kdlab.teacher import Teacher
 
-#: Samples of a split that an explainer's readable form is made for, at most.
+#: At most so many samples of a split are used for an explainer's readable form.
 WRITTEN_FOR = 4096
-#: What making a picture may raise: a shape or a name that does not fit, an explainer that cannot explain these inputs,
-#: no memory, no room on the disk.
+#: Errors while making a picture: a shape or name that does not fit, an explainer that cannot explain these inputs, too
+#: little memory, or a full disk.
 UNDRAWN = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AttributeError, OSError)
 
 
@@ -40,16 +40,16 @@ def draw(
     explainer: Callable[[nn.Module], Attribution] | None,
     evaluation: str,
 ) -> None:
-    """Write what the folder shows to a person: pictures of attributions and maps, and the learned explainer's rules.
+    """Write pictures of attributions and maps, and the learned explainer's rules, to the stage's folder.
 
-    Pictures of samples are drawn for a stage's first seed, which tells as much as ten. What cannot be drawn is said on
-    the terminal and in ``shown-<evaluation>.json``, which is written last: a stage that has it is not drawn again.
+    Samples are drawn for a stage's first seed only. What cannot be drawn is reported on the terminal and in
+    ``shown-<evaluation>.json``. That file is written last, and a stage that has it is not drawn again.
 
     Args:
         seeded: the stage.
-        module: with its chosen weights, in eval mode.
+        module: its module with the chosen weights, in eval mode.
         explainer: the post-hoc method of the evaluation, or None.
-        evaluation: its hash.
+        evaluation: the evaluation's hash.
     """
     failed: dict[str, str] = {}
     for name, write in _wanted(seeded, module, explainer):
@@ -58,7 +58,7 @@ def draw(
             with replacing(path) as scratch:
                 write(scratch)
         except UNDRAWN as error:
-            path.unlink(missing_ok=True)  # one of other weights would be taken for this one's
+            path.unlink(missing_ok=True)  # else a picture of earlier weights would be taken for one of these
             failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             print(
                 f"{seeded.stage} seed {seeded.seed}: {name} could not be made ({failed[name]}); its results are whole"
@@ -69,16 +69,17 @@ def draw(
 def _wanted(
     seeded: SeededStage, module: lightning.LightningModule, explainer: Callable[[nn.Module], Attribution] | None
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """What is to be written, by its name in the folder, and how."""
+    """Yield each file that is to be written, by its name in the folder, with the function that writes it."""
     if seeded.seed == seeded.experiment.seeds_of(seeded.stage)[0]:
         yield from _of_samples(seeded, module, explainer)
     learned = adopt_module(module).learned_explainer
     if learned is None:
         return
 
+    # Cached, and called only by a file's writer, so that a failure costs those files and no others.
     @cache
     def make_readable() -> None:
-        """Once, by the first that needs it, so that what fails here costs no more than that."""
+        """Prepare the explainer's readable form once, for the first file that needs it."""
         if isinstance(learned, Writes):
             data = seeded.arranged_data(module)
             splits = {"training": "train", "validation": "val"}
@@ -93,7 +94,7 @@ def _wanted(
 def _after(
     first: Callable[[], None], make: Callable[[], Made], write: Callable[[Path, Made], None]
 ) -> Callable[[Path], None]:
-    """What writes something that is made when the first thing is done."""
+    """Return a function that calls ``first``, makes something and writes it to a path."""
 
     def both(path: Path) -> None:
         first()
@@ -107,7 +108,7 @@ def _of_samples(
     module: lightning.LightningModule,
     explainer: Callable[[nn.Module], Attribution] | None,
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """Attributions where there is an explainer, maps where they were asked for; none of data with unknown units."""
+    """Yield attributions if there is an explainer, and maps if they were asked for; nothing if units are unknown."""
     teacher, layers, model = seeded.reference, seeded.experiment.maps, adopt_module(module).model
     description = seeded.data.description
     prepared, names = description.preparation, description.class_names
@@ -145,7 +146,7 @@ def _save_tight(path: Path, figure: Figure) -> None:
 
 @dataclass(frozen=True)
 class _Shown:
-    """Some samples of the test split's probe, what the model says of them, and a title for each."""
+    """Some samples of the test split's probe, the model's predicted class of each, and a title for each."""
 
     inputs: Tensor
     predicted: Tensor
@@ -157,7 +158,7 @@ def _shown(data: Data, names: list[str], model: nn.Module, teacher: Teacher | No
     if teacher is not None:
         teacher.to(device)
     probe = data.probe(128, "test")
-    # A probe stands in the data's order, which may go class by class; so far apart, its samples show several.
+    # A probe has the data's order, which may go class by class; samples far apart show several classes.
     rows = sorted(set(torch.linspace(0, len(probe["inputs"]) - 1, SAMPLES).long().tolist()))
     inputs = probe["inputs"][rows].to(device)
     with torch.no_grad():
@@ -167,7 +168,7 @@ def _shown(data: Data, names: list[str], model: nn.Module, teacher: Teacher | No
 
 
 def _title(names: list[str], target: int, said: int) -> str:
-    """A sample's class and, where that is another or unknown, what the model says."""
+    """Return a sample's class and, if the prediction differs or the class is unknown, the predicted class."""
     label = names[target] if target >= 0 else "no label"
     return label if target == said else f"{label}, said {names[said]}"
 
@@ -179,7 +180,7 @@ def _attributions(
     explainer: Callable[[nn.Module], Attribution],
     shown: _Shown,
 ) -> dict[str, Tensor]:
-    """Attributions of the class that the model predicts: the teacher's, the model's, the learned explainer's."""
+    """Return attributions of the predicted class: the teacher's, the model's and the learned explainer's."""
     found: dict[str, Tensor] = {}
     with torch.no_grad():
         if teacher is not None and teacher.explainable:
@@ -195,7 +196,7 @@ def _attributions(
 def _maps(
     stage: str, model: nn.Module, teacher: Teacher, layers: Mapping[str, str], shown: _Shown
 ) -> dict[str, Tensor]:
-    """The teacher's map and the model's, pair by pair."""
+    """Return the teacher's and the model's map for each pair of layers."""
     found: dict[str, Tensor] = {}
     for (own, teachers), (theirs, mine) in zip(
         layers.items(), maps_of(model, teacher, shown.inputs, layers), strict=True

@@ -1,4 +1,4 @@
-"""How far an experiment is: bars with the time left on a terminal, plain lines elsewhere."""
+"""Showing how far an experiment is: bars with the remaining time on a terminal, plain lines elsewhere."""
 
 import sys
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Show(lightning.Callback):
-    """Shows one stage: a callback of its training."""
+    """Shows the progress of one stage, as a callback of its training."""
 
     def __init__(self, progress: "Progress", title: str, epochs: int, reused: bool) -> None:
         self._progress, self._title, self._epochs, self._reused = progress, title, epochs, reused
@@ -24,13 +24,13 @@ class Show(lightning.Callback):
         self._last = ""
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """An epoch is over."""
+        """Show that an epoch is over."""
         score = trainer.callback_metrics.get("val/accuracy")
         self._last = f"val/accuracy {float(score):.3f}" if score is not None else ""
         self._progress.epoch(self._title, trainer.current_epoch + 1, self._epochs, self._last)
 
     def finished(self) -> None:
-        """The stage is trained and tested."""
+        """Show that the stage is trained and tested."""
         self._progress.stage(self._title, monotonic() - self._started, self._last, self._reused)
 
 
@@ -67,17 +67,17 @@ class Progress:
             self._bars.stop()
 
     def of(self, node: "StageNode", reused: bool) -> Show:
-        """What shows one stage."""
+        """Return the callback that shows one stage."""
         epochs = int(self._experiment.trainer_arguments(node.stage).get("max_epochs") or 0)
         return Show(self, f"{node.stage} seed {node.seed}", epochs, reused)
 
     def epoch(self, title: str, done: int, total: int, note: str) -> None:
-        """One more epoch of a stage."""
+        """Show one more epoch of a stage."""
         if self._bars is not None:
             self._bars.update(self._epochs, description=title, completed=done, total=total, note=note)
 
     def stage(self, title: str, seconds: float, note: str, reused: bool) -> None:
-        """One more stage."""
+        """Show one more finished stage."""
         self._done += 1
         if self._bars is not None:
             self._bars.update(self._stages, completed=self._done)

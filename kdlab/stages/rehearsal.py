@@ -1,4 +1,4 @@
-"""One batch through every stage: what does not fit is found before anything trains."""
+"""Sending one batch through every stage, so that what does not fit is found before anything trains."""
 
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -22,14 +22,20 @@ def rehearse(experiment: Experiment, options: Options) -> list[str]:
     """Build every stage and send one batch through it; nothing is trained or logged.
 
     Returns:
-        A line a stage, each followed by a line for each of its terms: value, weight, and share of the student's
-        gradient on the first batch.
+        One line for each stage. After it comes one line for each of the stage's terms: value, weight, and share of the
+            student's gradient on the first batch.
     """
     return rehearse_stages(Context(experiment, options), list(experiment.stages), balance=True)
 
 
 def rehearse_stages(context: Context, stages: list[str], balance: bool = False) -> list[str]:
-    """Send one batch through some stages of an execution; the balance of their terms costs a backward pass a term."""
+    """Send one batch through some stages of an execution, and return lines as ``rehearse`` does.
+
+    Args:
+        context: of the execution.
+        stages: names of the stages.
+        balance: whether lines for the terms are included; they cost one backward pass for each term.
+    """
     lines = []
     for name in stages:
         seeded, module = rehearsed_stage(context, name)
@@ -47,15 +53,15 @@ def rehearse_stages(context: Context, stages: list[str], balance: bool = False) 
 
 
 def check_trainer(seeded: SeededStage) -> None:
-    """Let Lightning refuse the stage's settings before anything trains."""
+    """Raise a StageError if Lightning's Trainer refuses the stage's settings."""
     arguments = seeded.experiment.trainer_arguments(seeded.stage)
-    # These two would be set for the whole process, and all that they may be was checked when the file was read.
+    # Lightning would set these two for the whole process; their values were checked when the file was read.
     settings = {name: value for name, value in arguments.items() if name not in ("deterministic", "benchmark")}
     make_trainer(seeded, [], logger=False, devices=1, strategy="auto", **settings)
 
 
 def _balance(module: StageModule, batch: dict[str, Tensor]) -> list[str]:
-    """Value, weight and share of the student's gradient of each term on a batch."""
+    """Return a line for each term with its value, weight and share of the student's gradient on a batch."""
     terms = module.terms(module.signals(batch), step=0)
     gradient_shares = shares(gradient_norms(terms, list(module.model.parameters())))
     width = max(map(len, terms))
@@ -67,7 +73,7 @@ def _balance(module: StageModule, batch: dict[str, Tensor]) -> list[str]:
 
 
 def rehearsed_stage(context: Context, name: str) -> tuple[SeededStage, LightningModule]:
-    """A stage at its first seed and its module, which has seen one batch; unfinished teachers are untrained."""
+    """Return a stage at its first seed, and its module after one batch; unfinished teachers are used untrained."""
     experiment = context.experiment
     seed = experiment.seeds_of(name)[0]
     with user_errors(f"stage {name!r}"), forked(address(seed, "rehearsal")):
@@ -85,12 +91,13 @@ def rehearsed_stage(context: Context, name: str) -> tuple[SeededStage, Lightning
             None if node.start is None else experiment.build_model(node.start.stage).state_dict(),
         )
         module = seeded.build()
+        # Called only to find out whether the optimiser and the scheduler accept their settings.
         module.configure_optimizers()
     return seeded, module
 
 
 def _network(experiment: Experiment, node: StageNode) -> nn.Module:
-    """The network of a node, with its weights where it is finished."""
+    """Return the network of a node, with its trained weights if it is finished."""
     network = experiment.build_model(node.stage)
     if node.trained:
         put(network, load_weights(node.folder.weights), f"the weights of stage {node.stage!r}")

@@ -1,4 +1,4 @@
-"""All that a training needs to go on exactly, and that a Lightning checkpoint leaves out."""
+"""The state that a training needs to continue exactly, beyond what a Lightning checkpoint holds."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -24,13 +24,13 @@ from kdlab.modules.recorded import Recorded
 from kdlab.modules.supervised import Supervised
 from kdlab.randomness import global_state, restore_global_state
 
-#: What keeps all that it gathers during an epoch in its checkpoint, or gathers nothing; others may not.
+#: These classes keep everything that they gather during an epoch in the checkpoint; of others this is not known.
 MODULES = (Supervised, Distilled, Joint, Fitted, Recorded)
 CALLBACKS = (Balance, EarlyStopping, LearningRateMonitor, WeightAveraging, EMAWeightAveraging)
 
 
 def state_of(trainer: lightning.Trainer) -> dict[str, Any]:
-    """The state in plain types; all ranks must ask for it together, since each draws random numbers of its own."""
+    """Return the state in plain types; all ranks must call this together, because each has its own random state."""
     states: list[Any] = [global_state()]
     if trainer.world_size > 1:
         states = [None] * trainer.world_size
@@ -48,9 +48,9 @@ def state_of(trainer: lightning.Trainer) -> dict[str, Any]:
 
 
 def restore(trainer: lightning.Trainer, state: dict[str, Any]) -> None:
-    """Put a training where ``state_of`` found it; called when nothing of the epoch, or of its rest, has begun.
+    """Restore a training to the state from ``state_of``; called before anything of the epoch, or of its rest, begins.
 
-    On another number of devices than before, all ranks draw as the first one did.
+    With another number of devices than before, all ranks get the random state of the first one.
     """
     module, fit_loop = trainer.lightning_module, trainer.fit_loop
     for name, parameter in module.named_parameters():
@@ -60,7 +60,7 @@ def restore(trainer: lightning.Trainer, state: dict[str, Any]) -> None:
     trainer.callback_metrics.update({n: value.to(module.device) for n, value in state["metrics"].items()})
     trainer.should_stop = state["should_stop"]
     fit_loop._last_train_dl_reload_epoch = state["reloaded"]
-    # Lightning hands loaders their state in the middle of an epoch only.
+    # Lightning itself restores the state of loaders only in the middle of an epoch.
     if fit_loop._combined_loader is not None:
         fit_loop._combined_loader._load_state_dicts(fit_loop._combined_loader_states_to_load)
     _restore_generators(trainer, state["generators"])
@@ -69,9 +69,9 @@ def restore(trainer: lightning.Trainer, state: dict[str, Any]) -> None:
 
 
 def restart_workers(trainer: lightning.Trainer) -> None:
-    """Let ``persistent_workers`` begin anew with each epoch, as they must where the training is resumed there.
+    """Make ``persistent_workers`` begin anew with each epoch, as they must in a training that is resumed there.
 
-    What their random states have become since the first epoch could be neither saved nor restored.
+    Their random states change with each epoch, and can be neither saved nor restored.
     """
     for loader in loaders(trainer):
         if isinstance(loader, DataLoader) and loader.persistent_workers:
@@ -79,10 +79,10 @@ def restart_workers(trainer: lightning.Trainer) -> None:
 
 
 def not_before_epochs(trainer: lightning.Trainer) -> str | None:
-    """Why no checkpoint may be made before this epoch, or None.
+    """Return why no checkpoint may be made before this epoch, or None if one may.
 
-    Lightning rebuilds the scheduler of a ``StochasticWeightAveraging`` on resume, which changes the learning rate. And
-    loaders that are made anew every few epochs were drawn in an epoch that cannot be repeated from here.
+    Lightning rebuilds the scheduler of a ``StochasticWeightAveraging`` on resume, which changes the learning rate.
+    Loaders that are made anew every few epochs may have been made in an epoch that a resume cannot repeat.
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, StochasticWeightAveraging) and trainer.current_epoch > callback.swa_start:
@@ -94,11 +94,11 @@ def not_before_epochs(trainer: lightning.Trainer) -> str | None:
 
 
 def only_before_epochs(trainer: lightning.Trainer, callbacks: Sequence[lightning.Callback]) -> str | None:
-    """Why no checkpoint may be made in the middle of an epoch, or None.
+    """Return why no checkpoint may be made in the middle of an epoch, or None if one may.
 
     Args:
         trainer: with its module and loaders.
-        callbacks: those that are not of the runner.
+        callbacks: the callbacks that come from the experiment.
     """
     if trainer.world_size > 1:
         return "several devices agree on a moment there only"
@@ -111,7 +111,7 @@ def only_before_epochs(trainer: lightning.Trainer, callbacks: Sequence[lightning
 
 
 def loaders(trainer: lightning.Trainer) -> Iterator[Any]:
-    """The loaders of training and validation as far as they exist, in a fixed order."""
+    """Yield the existing loaders of training and validation, in a fixed order."""
     for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop.val_loop):
         if loop._combined_loader is not None:
             yield from loop._combined_loader.flattened
@@ -123,12 +123,13 @@ def _foreign(trainer: lightning.Trainer) -> list[Any]:
 
 
 def _generators(trainer: lightning.Trainer) -> dict[str, list[torch.Generator]]:
-    """What torch's loaders and samplers draw from, each once; without validation's where it has no loaders yet."""
+    """Return the generators of torch's loaders and samplers, each once; validation's only if its loaders exist."""
     fit_loop = trainer.fit_loop
     combined = {"train": fit_loop._combined_loader, "val": fit_loop.epoch_loop.val_loop._combined_loader}
     found = {}
     for name, loader in combined.items():
         if loader is not None:
+            # A loader and its sampler may share one generator, which must be restored once.
             found[name] = list({id(one): one for part in loader.flattened for one in _generators_of(part)}.values())
     return found
 
@@ -145,6 +146,7 @@ def _generators_of(loader: object) -> Iterator[torch.Generator]:
 
 def _restore_generators(trainer: lightning.Trainer, kept: dict[str, list[torch.Tensor]]) -> None:
     if "val" in kept and "val" not in _generators(trainer):
+        # The validation loaders, and with them the generators to restore, exist only after their setup.
         trainer.validating = True
         trainer.fit_loop.epoch_loop.val_loop.setup_data()
         trainer.training = True

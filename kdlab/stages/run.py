@@ -1,4 +1,4 @@
-"""Running an experiment: its stages in order, each reused, resumed or trained, and all of it tracked."""
+"""Running an experiment: its stages in order, each reused, resumed or trained, and everything tracked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from kdlab.stages.graph import StageNode
 from kdlab.stages.options import Options
 from kdlab.stages.rehearsal import rehearse_stages
 
-#: Evaluation that costs more than this share of a stage's time is worth a remark.
+#: A remark is made if evaluation took more than this share of a stage's training time.
 EVALUATION_SHARE = 0.25
-#: Seconds of training of a stage, all seeds together, from which on it is worth one.
+#: A remark is made only about stages that trained for more than this many seconds, all seeds together.
 WORTH_SAVING = 30.0
 
 
 @dataclass
 class Outcome:
-    """What an execution did: its id, every stage and seed with its folder, the report, the page that compares them."""
+    """The result of an execution: its id, its nodes, the report, and MLflow's page that compares the runs, or None."""
 
     execution: str
     nodes: list[StageNode]
@@ -35,11 +35,16 @@ class Outcome:
 
 
 def run(experiment: Experiment, options: Options, testing: bool = True) -> Outcome:
-    """Bring every stage to its end, reusing what is done, and track it.
+    """Train and test every stage, reusing what is finished, and track it; return what was done.
+
+    Args:
+        experiment: the experiment as it was read.
+        options: the options of this execution.
+        testing: whether the stages are tested after training.
 
     Raises:
-        ConfigurationError: If something does not fit; before anything has trained where it can be known.
-        Interrupted: At Ctrl-C or SIGTERM; the same call goes on from there.
+        ConfigurationError: If something does not fit, if possible before anything trains.
+        Interrupted: At Ctrl-C or SIGTERM; the same call continues from there.
     """
     check_writable(options.mlruns)
     settle_killed(options.mlruns)
@@ -65,7 +70,7 @@ def run(experiment: Experiment, options: Options, testing: bool = True) -> Outco
 
 
 def remark_on_evaluation(trained: Sequence[StageNode]) -> str | None:
-    """A line where scoring took more than a quarter of the training's time; None where it did not."""
+    """Return a line if scoring took more than a quarter of a stage's training time, else None."""
     seconds: dict[str, tuple[float, float]] = {}
     for node in trained:
         done = node.folder.done
@@ -83,7 +88,7 @@ def remark_on_evaluation(trained: Sequence[StageNode]) -> str | None:
 
 
 def check_writable(mlruns: Path) -> None:
-    """Refuse a folder that cannot be written before anything is done."""
+    """Raise a StageError if the folder cannot be written to."""
     try:
         make_folder(mlruns / "stages")
         with scratch_beside(mlruns / "stages" / "probe"):
@@ -93,6 +98,6 @@ def check_writable(mlruns: Path) -> None:
 
 
 def check_accelerator(options: Options) -> None:
-    """Refuse a GPU that is not there."""
+    """Raise a StageError if a GPU is asked for and there is none."""
     if options.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         raise StageError("a GPU was asked for, and torch sees none here; use --accelerator cpu, or auto")

@@ -1,4 +1,4 @@
-"""Testing a trained stage, once for each way of evaluating: metrics, scores of every sample, costs, pictures."""
+"""Testing a trained stage, once for each evaluation: metrics, scores of every sample, costs and pictures."""
 
 from time import time_ns
 from typing import Any
@@ -23,16 +23,16 @@ from kdlab.stages.training import make_trainer, quiet
 
 
 def test(seeded: SeededStage, evaluation: str) -> None:
-    """Bring a stage's test to its end: its numbers first, then its pictures, which can cost none of them.
+    """Test a stage: its numbers are written first, then its pictures; the caller holds the folder's lock.
 
-    What an earlier call has written stays. The folder's lock is held by the caller.
+    What an earlier call has written stays. A picture that fails costs no number.
     """
     with forked(address(seeded.seed, "testing")):
         module = trained_module(seeded)
         evaluate = seeded.evaluate(module)
         if seeded.folder.test_result(evaluation) is None:
             _score(seeded, module, evaluate, evaluation)
-    # Drawn behind a kill they are what they would have been: their randomness does not follow on the test's.
+    # A seed of their own, so that the pictures are the same if a kill came between the test and them.
     with forked(address(seeded.seed, "pictures")):
         draw(seeded, module, evaluate.explainer, evaluation)
 
@@ -61,7 +61,7 @@ def _costs(
     done = _done(seeded)
     values["training_seconds"] = done.seconds
     if done.memory_bytes is not None:
-        # What the training held at most beside what its process held before, validation included.
+        # The most memory during training and validation, beyond what the process held before.
         values["training_memory_bytes"] = float(done.memory_bytes)
     return {f"cost/{name}": value for name, value in values.items()}
 
@@ -76,7 +76,7 @@ def _done(seeded: SeededStage) -> Done:
 
 
 def _described(module: lightning.LightningModule) -> dict[str, float]:
-    """The numbers that a learned explainer tells of itself; those of scores are of the data that it was trained on."""
+    """Return the numbers that a learned explainer reports about itself; scores among them are on its training data."""
     explainer = adopt_module(module).learned_explainer
     if explainer is None or not isinstance(explainer, Describes):
         return {}
@@ -84,7 +84,7 @@ def _described(module: lightning.LightningModule) -> dict[str, float]:
 
 
 def _write_scores(seeded: SeededStage, evaluate: Evaluate, evaluation: str) -> None:
-    """The score of every sample by metric, sorted by the sample's index."""
+    """Write every sample's score by metric, sorted by the sample's index."""
     arrays: dict[str, Any] = {}
     for name, parts in evaluate.scores.items():
         rows = torch.cat(parts)

@@ -31,13 +31,14 @@ class SeededStage:
     """One stage with one seed, and what it needs.
 
     Args:
-        experiment: as it was read.
+        experiment: the experiment as it was read.
         stage: the stage's name.
-        seed: of initial weights, order and labelled subset.
-        folder: where it lives.
-        data: the experiment's data, shared by all.
+        seed: decides initial weights, order and labelled subset.
+        folder: the stage's folder.
+        data: the experiment's data, shared by all stages.
         teacher: the stage's own teacher, or None.
-        reference: the teacher that fidelity is measured against; the stage's own, or the experiment's only one.
+        reference: the teacher that fidelity is measured against: the stage's own, or the experiment's only one.
+        options: the options of the execution.
         start: the finished weights of the stage that this one starts from, or None.
     """
 
@@ -52,18 +53,18 @@ class SeededStage:
     start: Mapping[str, Tensor] | None = None
 
     def arranged_data(self, module: lightning.LightningModule) -> Data:
-        """The data in this seed's order, with this stage's labels."""
+        """Return the data in this seed's order, with this stage's labels."""
         labelled = self.experiment.stages[self.stage].labelled
         with user_errors(f"stage {self.stage!r}"):
             return self.data.arranged(self.seed, labelled, transfer=adopt_module(module).uses_unlabelled)
 
     @property
     def class_names(self) -> list[str] | None:
-        """What the data call their classes; None where they only count them."""
+        """The data's own names of their classes; None if they only number them."""
         return self.data.description.own_class_names
 
     def build(self) -> lightning.LightningModule:
-        """The stage's module: initial weights from (seed, "model"), all else from (seed, "explainer")."""
+        """Return the stage's module: the model is seeded by (seed, "model"), everything else by (seed, "explainer")."""
         with forked(address(self.seed, "model")):
             model = self.experiment.build_model(self.stage)
         start = self.experiment.stages[self.stage].weights
@@ -81,7 +82,11 @@ class SeededStage:
         return module
 
     def prepare(self, module: lightning.LightningModule) -> None:
-        """Let the module see one batch of its data, so that what does not fit is refused before anything trains."""
+        """Run one batch through the module, so that what does not fit is refused before anything trains.
+
+        Raises:
+            StageError: If the module, the data, the teacher and the evaluation do not fit each other.
+        """
         stage, adopted = self.experiment.stages[self.stage], adopt_module(module)
         if adopted.frozen:
             self._check_frozen(stage)
@@ -90,6 +95,7 @@ class SeededStage:
         with user_errors(f"stage {self.stage!r}"):
             if adopted.has_terms:
                 self._check_trainable(adopted, module.parameters())
+                # Two samples are enough to compare shapes.
                 self._check_classes(adopted, {name: rows[:2] for name, rows in batch.items()})
                 if self.experiment.maps and self.reference is not None:
                     check_maps(adopted.model, self.reference, batch["inputs"][:2], self.experiment.maps)
@@ -120,12 +126,12 @@ class SeededStage:
             )
 
     def _check_classes(self, module: StageModule, batch: Mapping[str, Tensor]) -> None:
-        """Student and teacher must speak of the classes that the data have."""
+        """Raise a StageError if the student or the teacher has another number of classes than the data."""
         classes = self.data.description.classes
         if classes is None:
             return
         shapes: dict[str, tuple[int, ...]] = {}
-        if module.explainable:  # else its classes were compared with the data's when it was made
+        if module.explainable:  # a recorded teacher's classes were compared with the data's when it was made
             own = f"its model ({type(module.model).__name__})"
             shapes[own] = shape_of_logits(module.model, batch["inputs"], "its model")
         if self.teacher is not None:
@@ -149,7 +155,7 @@ class SeededStage:
             )
 
     def evaluate(self, module: lightning.LightningModule) -> Evaluate:
-        """The callback that scores this stage as every other."""
+        """Return the callback that scores this stage in the same way as every other."""
         adopted, description, reference = adopt_module(module), self.data.description, self.reference
         explainer = self.experiment.build_explainer_factory() if adopted.explainable else None
         measures: dict[str, Any] = standard_measures(
@@ -165,7 +171,7 @@ class SeededStage:
         takes = self.experiment.metric_takes()
         own = {name: Measure(m, takes.get(name, {})) for name, m in self.experiment.build_metrics().items()}
         compared = {name for name, m in own.items() if any(n.startswith("teacher") for n in m.ask.needed.values())}
-        # A stage that is compared with no teacher leaves those out, as it does with the standard ones.
+        # Without a teacher these cannot be computed; the standard ones are left out for the same reason.
         measures |= {
             name: m
             for name, m in own.items()
@@ -174,25 +180,30 @@ class SeededStage:
         every = self.experiment.every
         chosen_by = monitored(self.experiment.stages[self.stage].monitor, measures)
         if every is None and chosen_by is not None and chosen_by.explaining:
-            every = 1  # an epoch is chosen among all
+            every = 1  # the monitor must have a value in each epoch from which one is chosen
         return Evaluate(measures, explainer, self.experiment.probe, teacher=reference, every=every)
 
     @torch.no_grad()
     def _outputs(self, module: lightning.LightningModule) -> int:
-        """How many classes the module tells apart, of data that do not say how many there are."""
+        """Return how many classes the module distinguishes, for data that do not say how many there are."""
         return int(logits_of(module.eval()(first_batch(self.data.lightning)["inputs"][:1])).shape[1])
 
 
 def trained_module(seeded: SeededStage) -> lightning.LightningModule:
-    """The stage's module with its final weights."""
+    """Return the stage's module with its final weights, in eval mode."""
     module = seeded.build()
     weights = load_weights(seeded.folder.weights)
+    # The file lacks parts of losses, which are not kept after training.
     put(module, {**module.state_dict(), **weights}, f"the weights in {seeded.folder.path.name}")
     return module.eval()
 
 
 def put(module: torch.nn.Module, weights: dict[str, Tensor], origin: str) -> None:
-    """Load weights that must fit in every name and shape; prefixes that Lightning adds are taken off if needed."""
+    """Load weights that must match every name and shape; prefixes that Lightning adds are removed if needed.
+
+    Raises:
+        StageError: If the weights do not fit; the message names them by ``origin``.
+    """
     names = set(module.state_dict())
     for prefix in ("", "model.", "module.", "network."):
         cut = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
@@ -207,15 +218,19 @@ def put(module: torch.nn.Module, weights: dict[str, Tensor], origin: str) -> Non
 
 
 def monitored(monitor: str, measures: Mapping[str, Measure]) -> Measure | None:
-    """The measure by which an epoch is chosen, None if there is none of that name at validation."""
+    """Return the measure by which an epoch is chosen, or None if validation has none of that name."""
     name = monitor.removeprefix("val/")
-    # One with several values is logged under its name and theirs.
+    # A measure with several values is logged under ``name/key``.
     measure = measures.get(name) or measures.get(name.rpartition("/")[0])
     return None if measure is None or measure.at_test else measure
 
 
 def direction(monitor: str, evaluate: Evaluate) -> bool:
-    """Whether the monitored metric is better when higher, which the metric itself declares."""
+    """Return whether the monitored metric is better when higher, as the metric itself says.
+
+    Raises:
+        StageError: If no metric has this name, if it is not computed at every validation, or if it has no direction.
+    """
     measure = monitored(monitor, evaluate.measures)
     if measure is None:
         known = sorted(f"val/{other}" for other, measured in evaluate.measures.items() if not measured.at_test)
@@ -232,7 +247,7 @@ def direction(monitor: str, evaluate: Evaluate) -> bool:
 
 @contextmanager
 def user_errors(where: str) -> Iterator[None]:
-    """What constructors, losses, metrics and networks refuse becomes one line that says where."""
+    """Turn errors of constructors, losses, metrics and networks into a StageError that says where they arose."""
     try:
         yield
     except StageError:

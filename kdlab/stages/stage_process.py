@@ -1,9 +1,9 @@
-"""Training one stage on several devices: a group of child processes, whose ranks decide nothing.
+"""Training one stage on several devices, by a group of child processes that only do what the parent decided.
 
 ``python -m kdlab.stages.stage_process REQUEST.json`` is rank 0; Lightning starts the other ranks by the same command.
-They end with the parent, however it ends: all of them have for their standard input a pipe that nobody writes to and
-that only the parent holds open. The folder's lock is the parent's, and rank 0, which alone writes there, holds it
-too, so that nobody else begins in between.
+All of them end with the parent, however it ends: their standard input is a pipe that nobody writes to and whose writing
+end only the parent holds. The parent holds the folder's lock. Rank 0, the only one that writes there, holds it too, so
+that no other process can begin before rank 0 has ended.
 """
 
 import json
@@ -24,7 +24,7 @@ from kdlab.stages.options import Options
 if TYPE_CHECKING:
     from kdlab.stages.seeded_stage import SeededStage
 
-#: How often the parent looks what the children have committed, in seconds.
+#: Seconds between two calls of ``on_commit`` while the children train.
 PATIENCE = 1.0
 INTERRUPTED = 130
 ORPHANED = 129
@@ -71,7 +71,7 @@ def train_in_group(seeded: "SeededStage", on_commit: Callable[[], None], lock: i
 
 @contextmanager
 def lifeline() -> Iterator[int]:
-    """Yield the reading end of a pipe that comes to its end when this block does, or this process."""
+    """Yield the reading end of a pipe that closes when this block or this process ends."""
     reading, writing = os.pipe()
     try:
         yield reading
@@ -81,18 +81,19 @@ def lifeline() -> Iterator[int]:
 
 
 def end_with_parent() -> None:
-    """End this process as soon as its standard input does, in the middle of whatever it does."""
+    """End this process at once when its standard input ends, whatever it is doing."""
 
     def wait() -> None:
         while os.read(0, 1):
             pass
+        # sys.exit would end this thread only.
         os._exit(ORPHANED)
 
     Thread(target=wait, name="lifeline", daemon=True).start()
 
 
 def main(request: Path) -> int:
-    """One rank: build what the request names, and train it."""
+    """Train the requested stage as one rank, and return the process's exit status."""
     from kdlab.configuration.experiment import read
     from kdlab.stages.context import Context
     from kdlab.stages.training import train
@@ -100,6 +101,7 @@ def main(request: Path) -> int:
     end_with_parent()
     parts = json.loads(request.read_text())
     options = Options(**parts["options"])
+    # JSON has turned the path into text.
     options = replace(options, mlruns=Path(options.mlruns))
     try:
         context = Context(read(Path(parts["file"]), parts["overrides"], parts["quick"]), options)

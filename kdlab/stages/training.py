@@ -1,4 +1,4 @@
-"""Training one stage with one seed: resume or start, fit, keep the chosen epoch's weights."""
+"""Training one stage with one seed: start or resume it, fit it, and keep the chosen epoch's weights."""
 
 import logging
 import warnings
@@ -26,12 +26,18 @@ from kdlab.stages.loops import Moments, call_between
 from kdlab.stages.seeded_stage import SeededStage, direction, put
 from kdlab.stages.validated_weights import Scored, exported
 
-#: Least time between two checkpoints of a stage: what a kill can cost.
+#: The shortest time between two checkpoints of a stage, in seconds: a kill costs about as much training.
 CHECKPOINT_SECONDS = 2.0
 
 
 def train(seeded: SeededStage, on_commit: Callable[[], None], callbacks: list[lightning.Callback]) -> None:
-    """Train a stage to its end, from its checkpoint where there is one; the folder's lock is held by the caller."""
+    """Train a stage to its end, from its checkpoint if there is one; the caller holds the folder's lock.
+
+    Raises:
+        StageError: If the settings are refused, or the stage changed its teacher.
+        DivergedError: If the monitored metric was never a number.
+        Interrupted: At Ctrl-C or SIGTERM.
+    """
     stage, folder = seeded.experiment.stages[seeded.stage], seeded.folder
     with forked(address(seeded.seed, "training")):
         module = seeded.build()
@@ -65,16 +71,17 @@ def train(seeded: SeededStage, on_commit: Callable[[], None], callbacks: list[li
 
 
 def fit(trainer: lightning.Trainer, module: lightning.LightningModule, data: Any, folder: StageFolder) -> None:  # noqa: ANN401
-    """Run Lightning's loop, resumed where there is a checkpoint, and turn its ways of stopping into ours."""
+    """Run Lightning's loop, from the checkpoint if there is one, and raise Interrupted if Lightning was stopped."""
     checkpoint = folder.resume if folder.resume.exists() else None
     if checkpoint is None:
+        # A journal without a checkpoint is left from a training that cannot be continued.
         folder.journal.unlink(missing_ok=True)
     else:
         check_readable(checkpoint)
     try:
         with quiet():
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit as stop:  # Lightning's answer to Ctrl-C
+    except SystemExit as stop:  # Lightning exits the process at Ctrl-C
         raise Interrupted from stop
     if trainer.interrupted or trainer.received_sigterm:
         raise Interrupted
@@ -88,16 +95,17 @@ def explain_chosen(
     journal: Journal,
     evaluate: Evaluate,
 ) -> None:
-    """Explain the chosen weights on validation where it was not their epoch's turn, and log that for their epoch.
+    """Explain the chosen weights on validation data unless their epoch was explained; log the values for that epoch.
 
-    Whoever reads validation at the chosen epoch, as sweeps do, finds every metric there, whatever ``evaluate.every``.
-    All ranks come here, since metrics are reduced over them. A kill before ``finish`` is done takes the line back with
-    all that was logged since the last checkpoint.
+    Anything that reads the validation of the chosen epoch, such as a sweep, then finds every metric there, whatever
+    ``evaluate.every`` is. All ranks call this, because metrics are reduced over them. If a kill comes before ``finish``
+    is done, the line is removed from the journal together with all that was logged since the last checkpoint.
     """
-    trainer.strategy.barrier()  # rank 0 wrote what all read now
+    trainer.strategy.barrier()  # all ranks read now what rank 0 wrote
     step, logged = journal.of_epoch(checkpoints.best_epoch)
     if not evaluate.lacks(logged):
         return
+    # The kept weights lack parts of losses, which are not kept after training.
     put(module, {**module.state_dict(), **checkpoints.best_weights()}, "the chosen weights")
     with quiet():
         values = evaluate.explained(module.to(trainer.strategy.root_device), data)
@@ -114,7 +122,7 @@ def finish(
     memory: PeakMemory,
     class_names: list[str] | None,
 ) -> None:
-    """Write what outlives the training, in an order in which a kill at any moment leaves a resumable folder."""
+    """Write weights, journal and ``done.json``, in an order in which a kill always leaves a resumable folder."""
     save_weights(folder.weights, checkpoints.best_weights(), class_names)
     folder.commit(journal.size())
     done = Done(
@@ -126,19 +134,19 @@ def finish(
         seconds=checkpoints.trained_seconds,
         evaluation_seconds=evaluate.seconds,
         versions=versions(),
-        # Of this process, since the stage was begun or last resumed: epochs are alike.
+        # Measured since the stage was begun or last resumed, which is enough because epochs are alike.
         memory_bytes=memory.bytes,
     )
     folder.finish(done)
 
 
 def versions() -> dict[str, str]:
-    """Of the libraries that train."""
+    """Return the versions of the libraries that train."""
     return {"torch": str(torch.__version__), "lightning": version("lightning")}
 
 
 def make_trainer(seeded: SeededStage, callbacks: list[lightning.Callback], **arguments: Any) -> lightning.Trainer:  # noqa: ANN401
-    """Lightning's Trainer without its own files, bars and samplers."""
+    """Return Lightning's Trainer without its own files, bars and samplers; a StageError says what it refuses."""
     settings: dict[str, Any] = {
         "accelerator": seeded.options.accelerator,
         "devices": seeded.options.devices,
@@ -146,6 +154,7 @@ def make_trainer(seeded: SeededStage, callbacks: list[lightning.Callback], **arg
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
+        # kdlab's loader itself divides the samples over the devices.
         "use_distributed_sampler": False,
         "default_root_dir": seeded.folder.path,
     }
@@ -161,7 +170,7 @@ def make_trainer(seeded: SeededStage, callbacks: list[lightning.Callback], **arg
 
 
 def check_readable(checkpoint: Path) -> None:
-    """Refuse a damaged checkpoint in one line, before Lightning reads it."""
+    """Raise a StageError of one line if a checkpoint is damaged, before Lightning reads it."""
     try:
         torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
@@ -172,7 +181,7 @@ def check_readable(checkpoint: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Lightning's remarks on what is meant to be so here, and its advertisements."""
+    """Suppress Lightning's advertisements, and its remarks on what is done here on purpose."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)

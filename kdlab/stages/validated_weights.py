@@ -6,24 +6,25 @@ from torch import Tensor
 
 
 class Scored(lightning.Callback):
-    """Holds the weights that were scored, where Lightning puts averaged ones in for the validation only.
+    """Holds the weights that were scored, in case Lightning uses averaged weights for validation only.
 
-    It stands before the averaging callback, which takes them out again, while ``Checkpoints`` stands behind all others.
+    It must come before the averaging callback, which removes the averaged weights again; ``Checkpoints`` comes after
+    all others.
     """
 
     def __init__(self) -> None:
         self._weights: dict[str, Tensor] | None = None
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Copy them if they are about to be changed."""
+        """Copy the weights if an averaging callback is about to change them."""
         averaging = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
         self._weights = {n: v.detach().clone() for n, v in exported(pl_module).items()} if averaging else None
 
     def weights(self, module: lightning.LightningModule) -> dict[str, Tensor]:
-        """The weights of the last validation."""
+        """Return the weights of the last validation."""
         return exported(module) if self._weights is None else self._weights
 
 
 def exported(module: lightning.LightningModule) -> dict[str, Tensor]:
-    """The weights that outlive training: the model's and the explainer's, without the losses' own parts."""
+    """Return the weights that are kept after training: the model's and the explainer's, without parts of losses."""
     return {name: value for name, value in module.state_dict().items() if name.startswith(("model.", "explainer."))}

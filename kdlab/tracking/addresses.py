@@ -1,21 +1,21 @@
-"""Addresses of databases and servers as they may be shown, logged or stored: without their secrets."""
+"""Addresses of databases and servers in a form that may be shown, logged or stored: without their secrets."""
 
 import hashlib
 import re
 from urllib.parse import unquote, unquote_plus
 
-#: Stands where a secret was.
+#: Replaces a secret in a text.
 HIDDEN = "***"
 PAIR_HIDDEN = rf"\1{HIDDEN}"
-# What precedes an address in a sentence; inside a password "://" begins none.
+# An address begins after a space, a quote, a bracket or the like; "://" inside a password does not begin one.
 BEGINS = re.compile(r"(?<![^\s'\"<>(\[{=,;`])[A-Za-z][A-Za-z0-9+.-]*://")
-# Of these a user without a password is who asks, of all others (https, redis ...) it is a token.
+# In these addresses a user without a password is a name; in all others (https, redis ...) it is a token.
 WITH_USERS = re.compile(r"(postgres|mysql|mariadb|mssql|oracle|cockroach|snowflake|redshift|trino|ssh|s?ftp)", re.I)
-# One host or several, each with or without a port, and perhaps a path: nothing that could be a user.
+# One host or several, each with or without a port, and perhaps a path: text in which no user can be hidden.
 HOST = r"(?:\[[^\s@/?#\]]*\]?|[^\s:@/?#,\[]*)(?::\d*)?"
 HOST_AND_PATH = re.compile(rf"{HOST}(?:,{HOST})*(?:[/#].*)?")
 QUERY = re.compile(r"[?&][\w.-]+=")
-# Names of secrets anywhere in a text, and those that are one in a query alone.
+# The first are names of secrets anywhere in a text; the second name a secret only in a query.
 NAMED = (
     r"(?:[\w.-]*[_.-])?(?:(?:ssl|db|my|user)?(?:password|passwd|passphrase|pwd)|"
     r"(?:access|auth)?token|secret|api[_-]?key)"
@@ -25,23 +25,24 @@ QUERIED = (
     r"credentials?|auth(?:orization)?|sig(?:nature)?)"
 )
 SECRET = rf"(?:{NAMED}|{QUERIED})"
-# In a query a value ends at the next "&", in a sentence at a space, unless the query goes on behind it.
+# A query's value ends at the next "&"; in a sentence it ends at a space, unless the query continues after it.
 IN_QUERY = re.compile(rf"([?&;#]{SECRET}=)([^&'\"]*(?=&\S+=)|[^&\s'\"]*)", re.I)
 IN_LONE_QUERY = re.compile(rf"([?&;#]{SECRET}=)([^&]*)", re.I)
-# As libpq and ODBC write it, in a sentence or in a query's value.
+# A pair as libpq and ODBC write it, in a sentence or in a query's value.
 PAIR = re.compile(rf"(?<![\w.-])({NAMED}\s*=\s*)('[^']*'|\"[^\"]*\"|\{{[^}}]*\}}|[^\s'\"&;,)]+)", re.I)
 VALUE = re.compile(r"([?&][\w.-]+=)([^&]*)")
 
 
 def shown(text: str, *known: str) -> str:
-    """Return a text without the secrets of the addresses in it, or of the one that it is.
+    """Return a text without the secrets of the addresses in it; the text may also be a single address.
 
-    Hidden are passwords, tokens that stand where a user may, and values that a query or a list of ``key=value`` calls
-    password, token, key or the like. Where it cannot be known what ends a secret, more is hidden than had to be.
+    Three kinds of secrets are hidden: passwords, tokens in the place of a user, and values that a query or a list of
+    ``key=value`` calls password, token, key or the like. If it is unclear where a secret ends, more than the secret is
+    hidden.
 
     Args:
-        text: An address, or a sentence, such as a library's error, with any number of them.
-        known: Addresses of which the text may repeat parts, such as the password alone.
+        text: An address, or a sentence with any number of them, such as a library's error.
+        known: Addresses of which the text may repeat parts, such as only the password.
     """
     for address in known:
         text = text.replace(address, shown(address))
@@ -59,14 +60,15 @@ def shown(text: str, *known: str) -> str:
 
 
 def linkable(address: str) -> str:
-    """Return a server's address as it may stand in a link: whoever follows it signs in by himself."""
+    """Return a server's address as it may stand in a link, without user and password; the reader signs in himself."""
     return shown(address).replace(f"{HIDDEN}@", "")
 
 
 def store_name(address: str) -> str:
     """Return the name under which a store is remembered on disk: readable, without secrets.
 
-    A digest tells apart what secrets alone tell apart. It is slow to compute, so that no password is found by trying.
+    If the address has secrets, a digest of it is added, so that addresses that differ only in their secrets get
+    different names. The digest is slow to compute, so that no password can be found by trying.
     """
     visible = shown(address)
     if visible == address:
@@ -76,7 +78,7 @@ def store_name(address: str) -> str:
 
 
 def _without_secrets(address: str, lone: bool) -> str:
-    """An address without its secrets, together with what stands behind it on its line."""
+    """Return an address without its secrets, together with the text that follows it on its line."""
     scheme, _, rest = address.partition("://")
     user, rest = _user_and_rest(rest, lone)
     if user is not None:
@@ -89,8 +91,11 @@ def _without_secrets(address: str, lone: bool) -> str:
 
 
 def _user_and_rest(rest: str, lone: bool) -> tuple[str | None, str]:
-    """What stands before the host, None if nothing does; a password may hold any sign, so the last ``@`` ends it."""
-    if rest.startswith("/") or "@" not in rest:  # a file's path has no host
+    """Return what stands before the host, or None if nothing does, and the rest.
+
+    A password may hold any sign, so the last ``@`` ends it.
+    """
+    if rest.startswith("/") or "@" not in rest:  # the path of a file follows no host, and so no user
         return None, rest
     query = QUERY.search(rest)
     head = rest[: query.start()] if query else rest
@@ -98,7 +103,7 @@ def _user_and_rest(rest: str, lone: bool) -> tuple[str | None, str]:
         if HOST_AND_PATH.fullmatch(head):
             return None, rest
         head = rest
-    elif not lone:  # the "@" may stand in a further word
+    elif not lone:  # the "@" may belong to a later word of the sentence
         first = re.split(r"[\s'\"]", head, maxsplit=1)[0]
         if "@" not in first and HOST_AND_PATH.fullmatch(first):
             return None, rest
@@ -107,12 +112,15 @@ def _user_and_rest(rest: str, lone: bool) -> tuple[str | None, str]:
 
 
 def _without_nested(match: re.Match[str]) -> str:
-    """A query's value that is itself a list of ``key=value``, such as ODBC's, and holds a secret."""
+    """Return a query's value, hidden if it is itself a list of ``key=value``, such as ODBC's, that holds a secret."""
     return f"{match[1]}{HIDDEN}" if PAIR.search(unquote_plus(match[2])) else match[0]
 
 
 def _secrets(address: str) -> set[str]:
-    """Passwords and tokens of an address, as written and decoded; short ones would tear words that are none."""
+    """Return the passwords and tokens of an address, both as written and decoded.
+
+    Short ones are left out, because replacing them would damage unrelated words.
+    """
     scheme, _, rest = address.partition("://")
     user, _ = _user_and_rest(rest, lone=True)
     secrets = {match[2] for match in IN_LONE_QUERY.finditer(rest)}

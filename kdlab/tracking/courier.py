@@ -1,4 +1,4 @@
-"""The thread that tells a store what is new, so that no training waits for it."""
+"""A thread that sends news to an MLflow store, so that no training waits for the store."""
 
 import logging
 import threading
@@ -12,45 +12,46 @@ from kdlab.tracking.store import LOCAL, Store, address, damage, failures
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a server may take in all of those that nobody gets anything for: what is not sent then follows later.
+#: Seconds without an answer for which a server is waited for, in all; what is not sent by then is sent later.
 PATIENCE = 2.0
-#: Seconds at the end of a command that a server is waited for which answers all along.
+#: Seconds for which a server that keeps answering is waited for at the end of a command.
 WHILE_ANSWERING = 30.0
-#: The same for a database that is a file, which is made first and may be shared with others: silence, and in all.
+#: The two bounds for a database that is a file, which must be made first and may be shared: without answer, and in all.
 LOCAL_SILENCE, LOCAL_WAIT = 60.0, 300.0
-#: Seconds without a new attempt after a failure: the first, and at most.
+#: Seconds of pause after a failure: the first pause, which doubles each time, and the longest.
 REST, LONGEST_REST = 5.0, 60.0
-#: Executions that may wait to be told; of more, the oldest is left to the next command.
+#: So many executions may wait to be sent; if there are more, the oldest is left to the next command.
 ROOM = 32
 
 
 class Delivery(Protocol):
-    """What one execution has to tell."""
+    """The news of one execution."""
 
     @property
     def over(self) -> bool:
-        """Whether nothing will be added."""
+        """Whether nothing more will be added."""
 
     def send(self, store: Store) -> None:
-        """Tell all that is new; what was told is not told again."""
+        """Send everything new to the store; what was sent is not sent again."""
 
     def told(self) -> bool:
-        """Whether nothing is left to tell."""
+        """Return whether everything was sent."""
 
     def leave(self) -> None:
-        """Leave the rest to the next command."""
+        """Leave what was not sent to the next command."""
 
 
 class Courier:
-    """Sends what deliveries have, one after the other, in a thread of its own.
+    """Sends deliveries one after the other, in a thread of its own.
 
-    The post holds who has news, each delivery once, never the news themselves: those lie in the folders. The thread
-    also opens the store; it ends when the post is empty, and with the process, whatever the store does.
+    The post is the queue of deliveries that have news, each once. It never holds the news themselves, which are in the
+    folders on disk. The thread also opens the store. It ends when the post is empty, and it never keeps the process
+    alive, whatever the store does.
 
     Args:
         mlruns: Folder of the stages, of the database and of the artifacts.
-        uri: Any MLflow tracking URI; None is ``MLFLOW_TRACKING_URI``, or else the database inside ``mlruns``.
-        settle: What to do with a store that was just opened: send what earlier processes left.
+        uri: Any MLflow tracking URI; None means ``MLFLOW_TRACKING_URI``, or else the database inside ``mlruns``.
+        settle: Called with a store that was just opened, to send what earlier processes left.
     """
 
     def __init__(self, mlruns: Path, uri: str | None, settle: Callable[[Store], None]) -> None:
@@ -67,11 +68,11 @@ class Courier:
         self._patience = LOCAL_SILENCE if is_file(self.uri) else PATIENCE
 
     def post(self, delivery: Delivery, at_once: bool = False) -> None:
-        """Say that a delivery has news; returns at once.
+        """Add a delivery to the post because it has news; this returns at once.
 
         Args:
-            delivery: which.
-            at_once: also where the store failed a moment ago.
+            delivery: the delivery.
+            at_once: whether it is sent without a pause even if the store has just failed.
         """
         with self._changed:
             self._post.setdefault(delivery)
@@ -87,15 +88,17 @@ class Courier:
             self._changed.notify_all()
 
     def wait(self, delivery: Delivery, last: bool) -> bool:
-        """Wait until a delivery is told, with bounds; whether it is.
+        """Wait, for a limited time, until a delivery is sent; return whether it was.
 
-        A server is waited for while it answers: at most ``PATIENCE`` seconds without an answer, once in the life of
-        the courier, and at most ``WHILE_ANSWERING`` at the end of a command. A database that is a file, as the one in
-        ``mlruns``, is given longer, since everything shall be there when the command ends. A failure ends the wait.
+        A server may be silent for ``PATIENCE`` seconds in all waits of this courier together. A server that keeps
+        answering is waited for up to ``WHILE_ANSWERING`` seconds at the end of a command. A database that is a file,
+        such as the one in ``mlruns``, gets more time, because everything should be in it when the command ends. A
+        failure ends the wait.
 
         Args:
-            delivery: which; it is over.
-            last: whether the command ends; where more training follows, a server gets no more than ``PATIENCE``.
+            delivery: a delivery that is over.
+            last: whether the command ends after this; if more training follows, a server gets at most ``PATIENCE``
+                seconds.
         """
         bound = LOCAL_WAIT if is_file(self.uri) else WHILE_ANSWERING if last else self._patience
         started, failed = time.monotonic(), self._failures
@@ -105,7 +108,7 @@ class Courier:
                 heard = max(started, self._answered_at)
                 left = min(heard + self._patience - now, started + bound - now)
                 if left <= 0:
-                    # Who is late once is not waited for again, so that all waits together keep the bound.
+                    # A store that was late once is not waited for again, so that all waits together keep the bound.
                     self._patience = 0.0
                     return False
                 self._changed.wait(min(left, 0.5))
@@ -115,13 +118,13 @@ class Courier:
         return self._thread is not None and self._thread.is_alive()
 
     def warn(self, text: str) -> None:
-        """Say once in a life what holds tracking up."""
+        """Log what hinders tracking; only the first such warning of this courier is logged."""
         if not self._warned:
             self._warned = True
             logger.warning("%s", text)
 
     def warn_of_lag(self) -> None:
-        """Say, unless a reason was said, that the store has not everything when the command ends."""
+        """Warn that the store does not have everything when the command ends, unless a reason was logged already."""
         self.warn(
             f"MLflow ({self._where}) has not taken everything in time, the numbers stay in {self.mlruns.name} and "
             "follow with a later command, such as kdlab run or kdlab ui"
@@ -132,7 +135,7 @@ class Courier:
         return "the database in mlruns" if self.key == LOCAL else shown(self.uri)
 
     def _work(self) -> None:
-        """The thread: until there is nothing to tell."""
+        """Send deliveries until there are none; this runs in the thread."""
         while True:
             with self._changed:
                 while self._post and (rest := self._rests_until - time.monotonic()) > 0:
@@ -160,8 +163,8 @@ class Courier:
             self._changed.notify_all()
 
     def _fail(self, delivery: Delivery, error: Exception) -> None:
-        """Rest, and try again; what is over is left to the next command, which finds it unlocked."""
-        self._store = None  # opened anew: the run may have been deleted, the server replaced
+        """Pause before the next attempt; a delivery that is over is released for the next command to finish."""
+        self._store = None  # it is opened again: a run may have been deleted, or the server replaced
         self.warn(self._explained(error))
         with self._changed:
             if delivery.over:
@@ -186,15 +189,19 @@ class Courier:
 
 
 def is_file(uri: str) -> bool:
-    """Whether a store is a file of this machine, which is slow at times but never away."""
+    """Return whether a store is a file of this machine, which may be slow but is never unreachable."""
     return uri.startswith("sqlite")
 
 
 def within(seconds: float, call: Callable[[], None]) -> None:
-    """Make a call that may hang, in a thread that nobody waits for any longer than this.
+    """Make a call that may hang, in a thread of its own, and wait for it for a limited time.
+
+    Args:
+        seconds: how long to wait at most.
+        call: the call.
 
     Raises:
-        TimeoutError: If it has not returned by then; it goes on.
+        TimeoutError: If it has not returned by then; it then continues in its thread.
         One of ``failures()``: What the call raised.
     """
     raised: list[Exception] = []

@@ -1,4 +1,4 @@
-"""One execution in MLflow: its parent run, and settling what killed processes left."""
+"""One execution in MLflow: its parent run, and sending what killed processes left unsent."""
 
 import logging
 import time
@@ -16,6 +16,7 @@ from kdlab.tracking.store import Store
 
 logger = logging.getLogger(__name__)
 
+# Tags of MLflow, of which the description is one, hold 8000 characters.
 DESCRIPTION = 7900
 
 
@@ -25,7 +26,7 @@ class ExecutionRun:
     Args:
         store: The opened store.
         record: The execution's record, see ``new_record``.
-        change: Puts values in the record and writes it.
+        change: Called with new values of the record, which it also writes to disk.
     """
 
     def __init__(self, store: Store, record: Record, change: Callable[[Mapping[str, object]], None]) -> None:
@@ -34,7 +35,7 @@ class ExecutionRun:
         self._senders: dict[str, Sender] = {}
 
     def sender(self, name: str) -> Sender | None:
-        """Return the sender of a stage folder, opened at its first use; None where the folder was freed."""
+        """Return the sender of a stage folder, created at its first use; None if the folder was deleted."""
         folder, record = StageFolder(self.store.mlruns / "stages" / name), self.record
         stage = folder.record
         if stage is None:
@@ -46,7 +47,12 @@ class ExecutionRun:
         return self._senders[name]
 
     def tell(self, name: str, status: str | None) -> None:
-        """Send the points of a stage folder, or with a status all that it has; one that was freed has nothing."""
+        """Send the new points of a stage folder.
+
+        Args:
+            name: The folder's name; a folder that was deleted has nothing to send.
+            status: How the stage ended, for which everything in the folder is sent; None while it trains.
+        """
         sender = self.sender(name)
         if sender is not None and status is None:
             sender.points(running=True)
@@ -54,7 +60,11 @@ class ExecutionRun:
             sender.everything(status)
 
     def catch_up(self, closing: bool) -> None:
-        """Send all that the stage folders have; when closing, also end runs that this execution left running."""
+        """Send everything in the stage folders.
+
+        Args:
+            closing: Whether unfinished runs that this execution began are ended too.
+        """
         for name in self.record["folders"]:
             sender = self.sender(name)
             if sender is None:
@@ -66,10 +76,10 @@ class ExecutionRun:
                 sender.everything(Status.KILLED if ended == Status.FINISHED else ended)
 
     def close(self) -> None:
-        """Give the parent its summary and its status.
+        """Send the summary and the status of the parent run.
 
-        What is sent, and of which time, is on disk before: sent again after a kill it is the same, and MLflow keeps it
-        once.
+        The values and their times are written to disk first. If they are sent again after a kill, they are the same,
+        and MLflow keeps them once.
         """
         from mlflow.entities import Param, RunTag
 
@@ -93,7 +103,7 @@ class ExecutionRun:
         client.set_terminated(self.parent, record["status"], end_time=ended)
 
     def _links(self) -> str:
-        """Return Markdown links to the runs of the stages, as many as a description holds."""
+        """Return Markdown links to the runs of the stages, as many as fit in a description."""
         room = DESCRIPTION - len(self.record["description"]) - 100
         lines = []
         for sender in self._senders.values():
@@ -123,17 +133,18 @@ class ExecutionRun:
                     tags=tags,
                 )
             )
-            # Also where it was found: its process may have been killed before this.
+            # This is sent even if the run was found: its process may have been killed before sending it.
             client.log_dict(run.info.run_id, record["config"], "config.yaml")
         self._change({"parents": {**record["parents"], self.store.key: run.info.run_id}})
         return str(run.info.run_id)
 
 
 def stage_means(execution: Execution) -> dict[str, float]:
-    """Return the mean over seeds of every test metric, as ``<stage>/<metric>``; NaN and missing values are left out."""
+    """Return the mean of each test metric over the seeds, as ``<stage>/<metric>``, without NaN and missing values."""
     values: dict[str, list[float]] = {}
     for use in execution.uses:
         for key, value in execution.tested(use).items():
+            # NaN differs from itself.
             if value == value:
                 values.setdefault(f"{use.stage}/{key}", []).append(value)
     return {key: sum(numbers) / len(numbers) for key, numbers in values.items()}
@@ -141,7 +152,7 @@ def stage_means(execution: Execution) -> dict[str, float]:
 
 @contextmanager
 def abandoned(mlruns: Path, key: str) -> Iterator[list[Record]]:
-    """Hold and yield the records of executions whose process is gone and that this store has not all of."""
+    """Hold and yield the records of executions whose process is gone and of which this store lacks something."""
     held: list[Lease] = []
     records = []
     try:
@@ -160,7 +171,7 @@ def abandoned(mlruns: Path, key: str) -> Iterator[list[Record]]:
                 marker.unlink(missing_ok=True)
             else:
                 records.append(record)
-        # In the order in which they ran, for the newest one names itself in the runs that it used.
+        # In the order in which they ran, because the newest one must name itself last in the runs that it used.
         yield sorted(records, key=lambda record: int(record["started"]))
     finally:
         for lease in held:

@@ -1,4 +1,4 @@
-"""What an execution has to tell: written down by the run, told by the courier."""
+"""The news of one execution: the run writes them down, and the courier sends them."""
 
 import threading
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from kdlab.tracking.store import Store
 
 
 class News:
-    """The record of an execution, and which of its folders have something new; used by two threads.
+    """The record of an execution, and the list of its folders that have something new; two threads use it.
 
-    The record is on disk before anything of it is sent. The marker beside it is locked until the store has everything,
-    or until nobody here will tell it; whoever finds it unlocked sends the rest.
+    The record is on disk before anything of it is sent. The marker file beside it stays locked until the store has
+    everything, or until this process gives up sending. Another process that finds the marker unlocked sends the rest.
 
     Args:
         mlruns: The folder.
@@ -25,7 +25,7 @@ class News:
     def __init__(self, mlruns: Path, record: Record) -> None:
         self.mlruns, self.record = mlruns, record
         self.over = self._told = False
-        # By folder: how its stage ended, None while it trains; and which message that is.
+        # By folder: how its stage ended, or None while it trains, and the number of that message.
         self._new: dict[str, tuple[str | None, int]] = {}
         self._messages = 0
         self._changing = threading.Lock()
@@ -33,19 +33,19 @@ class News:
         self._alive = Lease(marker_of(mlruns, record["execution"]))
 
     def begin(self) -> None:
-        """Write the record and hold the marker."""
+        """Write the record and lock the marker."""
         self._alive.path.parent.mkdir(parents=True, exist_ok=True)
         self._alive.hold(0)
         self.change({})
 
     def change(self, values: Mapping[str, object]) -> None:
-        """Put values in the record, and write it."""
+        """Change values of the record and write it."""
         with self._changing:
             self.record.update(values)
             write_json(record_of(self.mlruns, self.record["execution"]), self.record)
 
     def add(self, folder: Path, status: str | None) -> None:
-        """Say that a folder has points, or with a status that it has all that it will have."""
+        """Note that a folder has new points, or, with a status, that it has everything that it will ever have."""
         record, name = self.record, folder.name
         with self._changing:
             self._messages += 1
@@ -54,15 +54,16 @@ class News:
             self.change({"folders": [*record["folders"], name]})
         if status is not None:
             self.change({"ended": {**record["ended"], name: status}})
+        # Other machines cannot see the lock, and judge by the marker's time whether this process is alive.
         self._alive.path.touch()
 
     def end(self, values: Mapping[str, object]) -> None:
-        """Put the last values in the record; nothing is added any more."""
+        """Write the last values of the record; nothing is added after this."""
         self.over = True
         self.change(values)
 
     def send(self, store: Store) -> None:
-        """Tell a store what is new, and all that is missing when it is over."""
+        """Send everything new to a store; when the execution is over, also close its run."""
         if self._told:
             return
         if self._run is None or self._run.store is not store:
@@ -71,7 +72,7 @@ class News:
             name, message = next(iter(self._new.items()))
             self._run.tell(name, message[0])
             with self._changing:
-                if self._new[name] == message:  # nothing newer came meanwhile
+                if self._new[name] == message:  # else the other thread has added something newer meanwhile
                     del self._new[name]
         if self.over:
             self._run.catch_up(closing=True)
@@ -80,9 +81,9 @@ class News:
             self._told = True
 
     def told(self) -> bool:
-        """Whether the store has everything."""
+        """Return whether the store has everything."""
         return self._told
 
     def leave(self) -> None:
-        """Leave the rest to the next command."""
+        """Leave what was not sent to the next command."""
         self._alive.leave()

@@ -1,4 +1,4 @@
-"""Making the database inside ``mlruns`` anew from what the stage folders and executions have."""
+"""Making the database inside ``mlruns`` anew from the stage folders and the records of executions."""
 
 import os
 import time
@@ -14,34 +14,35 @@ from kdlab.tracking.executions import settle
 from kdlab.tracking.records import marker_of, read_record, record_of, tracked_elsewhere
 from kdlab.tracking.store import LOCAL, Store, database
 
-#: SQLite's own files beside a database.
+#: Endings of the database's file and of the files that SQLite puts beside it.
 BESIDE = ("", "-journal", "-wal", "-shm")
 
 
 def rebuild(mlruns: Path, parents: Callable[[Store], dict[str, str]]) -> Path:
-    """Put the database and its artifacts aside and make both anew; where the old ones lie.
+    """Move the database and its artifacts aside, make both anew, and return the folder of the old ones.
 
-    Every run of a stage, an execution or a sweep gets a new id and, from the records, the same points, parameters,
-    tags, status, times and files. What only the database had is left aside: runs that are not kdlab's, what was
-    written or deleted on MLflow's pages, and stages of which the folder was freed. What was killed is begun again by
-    the same command. A process that had the old database open goes on with that.
+    Every run of a stage, an execution or a sweep gets a new id, and the same points, parameters, tags, status, times
+    and files, from the records. What only the database had is not taken over: runs that are not kdlab's, what was
+    written or deleted on MLflow's pages, and stages whose folder was deleted. If this is killed, the same command
+    begins it again. A process that has the old database open continues to use that one.
 
     Args:
         mlruns: The folder.
-        parents: Makes the runs of sweeps anew in a store and returns their ids by the sweep's name.
+        parents: Makes the runs of sweeps in a store, and returns their ids by the sweep's name.
 
     Raises:
-        ConfigurationError: If an execution is running, whose runs would be torn apart.
+        ConfigurationError: If an execution is running, because its runs would be split between both databases.
         One of ``failures()``: If no database can be made.
     """
     names = {path.stem for folder in ("tracking", "executions") for path in (mlruns / folder).glob("*.json")}
+    # ``home.json`` holds the identity of the folder, and is no execution's record.
     records = [record for name in sorted(names - {"home"}) if (record := read_record(mlruns, name, LOCAL)) is not None]
     records = [record for record in records if record["uri"] == LOCAL]
     check_idle(mlruns, records)
     aside = put_aside(mlruns)
     for memory in (mlruns / "stages").glob("*/tracking.json"):
         write_json(memory, {key: state for key, state in (read_json(memory) or {}).items() if key != LOCAL})
-    # Marked as if their processes had been killed, long ago, before anything was sent: whoever comes sends it.
+    # The markers say that the processes were killed long ago with nothing sent, so that ``settle`` sends everything.
     for record in records:
         record["parents"].pop(LOCAL, None)
         write_json(record_of(mlruns, record["execution"]), record)
@@ -56,15 +57,15 @@ def rebuild(mlruns: Path, parents: Callable[[Store], dict[str, str]]) -> Path:
             record["tags"]["mlflow.parentRunId"] = parent
             write_json(record_of(mlruns, record["execution"]), record)
     settle(store)
-    parents(store)  # which trials were best is known now
+    parents(store)  # only now is it known which trials were best
     return aside
 
 
 def check_idle(mlruns: Path, records: Sequence[Record]) -> None:
-    """Refuse while an execution lives, on this machine or, as it seems, on another.
+    """Refuse to continue while an execution is running on this machine or, as far as can be seen, on another.
 
     Raises:
-        ConfigurationError: If one does.
+        ConfigurationError: If one is running.
     """
     for record in records:
         marker = marker_of(mlruns, record["execution"])
@@ -76,7 +77,7 @@ def check_idle(mlruns: Path, records: Sequence[Record]) -> None:
 
 
 def put_aside(mlruns: Path) -> Path:
-    """Move the database and the artifacts to a folder beside them, and return it."""
+    """Move the database and the artifacts to a new folder beside them, and return that folder."""
     aside = mlruns / f"aside-{time.strftime('%Y%m%d-%H%M%S')}"
     with FileLock(mlruns / "tracking" / "start.lock", timeout=120):
         aside.mkdir()

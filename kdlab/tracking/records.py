@@ -1,7 +1,7 @@
-"""The record of an execution's tracking, by which a later start closes what a killed process left.
+"""The record of an execution's tracking, from which a later command closes what a killed process left open.
 
-``mlruns/tracking/<execution>.json`` is the record; ``<execution>.open`` exists until the store has everything, and a
-lease on it is held for as long as the process lives.
+``mlruns/tracking/<execution>.json`` is the record. ``<execution>.open`` exists until the store has everything, and the
+process of the execution holds a lease on it.
 """
 
 import os
@@ -14,17 +14,17 @@ from kdlab.records.executions import Status, read_execution
 from kdlab.records.files import Record, read_json
 from kdlab.records.lease import alive_elsewhere
 
-# Another machine touches its marker after every epoch.
+# Seconds after which another machine counts as gone; while it runs, it touches its marker after every epoch.
 FOREIGN_SILENCE = 600.0
 
 
 def record_of(mlruns: Path, execution: str) -> Path:
-    """Return where the record of an execution stands."""
+    """Return the path of an execution's record."""
     return mlruns / "tracking" / f"{execution}.json"
 
 
 def marker_of(mlruns: Path, execution: str) -> Path:
-    """Return the file that is locked while the execution lives."""
+    """Return the path of the file that is locked while the execution's process is alive."""
     return mlruns / "tracking" / f"{execution}.open"
 
 
@@ -57,17 +57,18 @@ def new_record(
 
 
 def read_record(mlruns: Path, execution: str, key: str) -> Record | None:
-    """Return the record of an execution; one that is damaged is made anew from what the execution left.
+    """Return the record of an execution; a damaged one is made anew from the execution's other files.
 
     Args:
         mlruns: The folder.
         execution: Its id.
-        key: The store that a record made anew is meant for.
+        key: The store for which a record that is made anew is meant.
 
     Returns:
         None if nothing is known of the execution.
     """
     whole = new_record("", execution, key, {}, {})
+    # Records of older versions have no means.
     record = {"means": None} | (read_json(record_of(mlruns, execution)) or {})
     if all(name in record and isinstance(record[name], KINDS.get(name, type(whole[name]))) for name in whole):
         return record
@@ -79,7 +80,7 @@ def read_record(mlruns: Path, execution: str, key: str) -> Record | None:
     return made | ending | {"started": _milliseconds(execution_record.started) or made["started"]}
 
 
-# Of the values of a record that are not of the kind that a new one has.
+# Types of those values that may differ from the type that a new record has.
 KINDS: dict[str, tuple[type, ...]] = {"status": (str,), "finished": (int, type(None)), "means": (dict, type(None))}
 
 
@@ -88,11 +89,11 @@ def _milliseconds(time: float | str | None) -> int | None:
 
 
 def unsent(mlruns: Path) -> set[str]:
-    """Fingerprints of the stages of which a store has not everything yet."""
+    """Return the fingerprints of the stages of which a store does not have everything yet."""
     records = [read_json(record_of(mlruns, marker.stem)) for marker in (mlruns / "tracking").glob("*.open")]
     return {str(name) for record in records if record is not None for name in record.get("folders", [])}
 
 
 def tracked_elsewhere(record: Record, marker: Path) -> bool:
-    """Whether another machine has touched its marker not long ago."""
+    """Return whether another machine has recently touched its marker, and so may still be running the execution."""
     return alive_elsewhere(record["host"], marker.stat().st_mtime, FOREIGN_SILENCE)

@@ -1,8 +1,8 @@
 """Bringing one MLflow run up to date with its stage folder.
 
-``tracking.json`` in the folder remembers, for each tracking URI, the run and what it has been sent. A kill between
-sending and remembering sends the same points again, with the same times: MLflow keeps points unique by (run, key, time,
-step, value), on its databases and behind its server, so that none is doubled.
+``tracking.json`` in the folder remembers, for each tracking URI, the run and what was sent to it. If a process is
+killed after sending and before remembering, the same points are sent again with the same times. MLflow keeps points
+unique by (run, key, time, step, value), in its databases and behind its server, so none is doubled.
 """
 
 import json
@@ -21,11 +21,11 @@ from kdlab.tracking.store import Store
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
-# MLflow's limits for one request.
+# MLflow accepts no more in one request.
 METRICS, PARAMETERS = 1000, 100
 # Executions remembered in a tag, which holds 8000 characters.
 EXECUTIONS = 200
-# MLflow's page draws a metric with the one step 0 as bars side by side, any other step as lonely points.
+# MLflow's page draws a metric that has only step 0 as bars side by side, and one with another step as single points.
 TEST_STEP = 0
 NOT_IN_A_NAME = re.compile(r"[^\w/. :-]")
 
@@ -36,12 +36,12 @@ def cleaned(name: str) -> str:
 
 
 def written(value: object) -> str:
-    """Return a parameter's value as it would stand in YAML."""
+    """Return a parameter's value as text: a string as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def metrics_of(values: Mapping[str, float | None], time: float, step: int) -> "list[Metric]":
-    """Return MLflow's points of one line, at ``time`` in milliseconds; missing values are left out."""
+    """Return MLflow's points for values measured at ``time`` (milliseconds since 1970); missing values are left out."""
     from mlflow.entities import Metric
 
     numbers = {cleaned(key): value for key, value in values.items() if value is not None}
@@ -55,7 +55,7 @@ def log_metrics(store: Store, run: str, metrics: "Sequence[Metric]") -> None:
 
 
 def find_run(store: Store, run: str | None) -> "Run | None":
-    """Return the run, None if it was never made or somebody deleted it."""
+    """Return the run, or None if it was never made or was deleted."""
     from mlflow.exceptions import MlflowException
 
     if run is None:
@@ -73,13 +73,13 @@ class Sender:
     """Sends one stage folder to one store, for one execution.
 
     Args:
-        store: Where to.
+        store: The store to send to.
         folder: The stage folder; ``tracking.json`` is written there.
-        stage: What the folder says of itself.
-        experiment: Name of the MLflow experiment, for a run that is yet to be made.
+        stage: The folder's description of the stage.
+        experiment: Name of the MLflow experiment in which a new run is made.
         execution: Id of the execution that trains or reuses the stage.
         parent: Run of that execution.
-        tags: Further tags of a run that is yet to be made: commit, versions.
+        tags: Further tags of a new run: commit, versions.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Sender:
             self._remember()
 
     def points(self, running: bool) -> None:
-        """Send what is committed and not sent yet."""
+        """Send the committed points that were not sent yet; ``running`` says that the run is still being trained."""
         with self.lock:
             self._recall()
             if running and self.state["status"] != Status.RUNNING:
@@ -117,7 +117,7 @@ class Sender:
             self._remember()
 
     def everything(self, status: str) -> None:
-        """Send points, tests and files that were not sent yet, and close the run."""
+        """Send the points, tests and files that were not sent yet, and end the run with a status."""
         self.points(running=False)
         with self.lock:
             self._recall()
@@ -153,13 +153,13 @@ class Sender:
         return state
 
     def _search(self, experiment: str) -> "Run | None":
-        """Find the run of a process that died between making it and remembering it."""
+        """Return the run of a process that was killed after making it and before remembering it, or None."""
         runs = self.store.client.search_runs([experiment], f"tags.`kdlab.folder` = '{self._address}'", max_results=1)
         return runs[0] if runs else None
 
     @property
     def _address(self) -> str:
-        """Name this very folder, of this very training: a folder wiped and trained afresh gets a run of its own."""
+        """A name for this folder and this training: a folder that is emptied and trained afresh gets a new run."""
         return f"{self.store.home}/{self.folder.path.name}/{self.stage.created}"
 
     def _create(self, experiment: str) -> "Run":
@@ -178,14 +178,14 @@ class Sender:
         )
 
     def _name_execution(self, state: Record, moves: bool) -> None:
-        """Tag the run with every execution that used it, and put it under the newest one's parent."""
+        """Tag the run with every execution that used it, and make it a child of the newest one's run."""
         from mlflow.entities import RunTag
 
         if self.execution in state["executions"]:
             return
         state["executions"] = [self.execution, *state["executions"]][:EXECUTIONS]
         tags = {"execution": self.execution, "executions": " ".join(state["executions"])}
-        if moves:  # a parent in another experiment could not be unfolded
+        if moves:  # MLflow's page cannot unfold a parent in another experiment
             tags["mlflow.parentRunId"] = self.parent
         self.store.client.log_batch(state["run_id"], tags=[RunTag(key, value) for key, value in tags.items()])
 
@@ -198,18 +198,18 @@ class Sender:
             self.store.client.log_batch(run, params=parameters[start : start + PARAMETERS])
 
     def _send_tests(self) -> float:
-        """Send evaluations not sent yet; return the time of the last one, 0 if there is none."""
+        """Send the tests that were not sent yet; return the time of the last one, or 0 if there is none."""
         tests = self.folder.tests()
         for name, test in tests.items():
             if name not in self.state["tests"]:
-                # What an explainer tells of its training has a curve in the run, and would be a point of it at step 0.
+                # An explainer's numbers on its training have a curve in the run, which would get a point at step 0.
                 metrics = {key: value for key, value in test.metrics.items() if not key.startswith("train/")}
                 log_metrics(self.store, self.state["run_id"], metrics_of(metrics, test.time, TEST_STEP))
                 self.state["tests"].append(name)
         return max((float(test.time) for test in tests.values()), default=0.0)
 
     def _send_outcome(self) -> None:
-        """Tag the run with the chosen epoch, and the versions it was trained with."""
+        """Tag the run with the chosen epoch and the versions of the libraries that trained it."""
         from mlflow.entities import RunTag
 
         done = self.folder.done
@@ -233,7 +233,7 @@ class Sender:
         named |= {"scores": sorted(root.glob("scores-*.npz")), "": sorted(root.glob("explainer.txt"))}
         for place, paths in named.items():
             for path in paths:
-                # A cache of soft labels is a teacher's by-product, large and made again at will.
+                # A cache of soft labels is large and can be computed again.
                 if path.name.startswith("soft_labels"):
                     continue
                 seen = [path.stat().st_size, path.stat().st_mtime_ns]
@@ -243,7 +243,7 @@ class Sender:
                     self.state["files"][name] = seen
 
     def _known(self) -> Record | None:
-        """Return what was sent of this training; a folder wiped and begun afresh has nothing."""
+        """Return what was sent of this training, or None; an emptied folder that was begun afresh has sent nothing."""
         state: Any = (read_json(self.memory) or {}).get(self.store.key)
         return state if state and state.get("created") == self.stage.created else None
 

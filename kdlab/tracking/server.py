@@ -1,4 +1,4 @@
-"""MLflow's page: the link that compares an execution's runs, and the server that shows it."""
+"""MLflow's page: the link that compares an execution's runs, and the server that shows the page."""
 
 import os
 import signal
@@ -19,20 +19,21 @@ from kdlab.tracking.executions import settle
 from kdlab.tracking.store import LOCAL, Store, address, artifacts, damage, failures, quiet
 
 PATIENCE = 120.0
-# The page's other face is for prompts and agents.
+# Without the second setting the page may open in its view for prompts and agents.
 CHARTS = "compareRunsMode=CHART&workflowType=machine_learning"
 
 
 def comparison_link(base: str, execution: str, experiments: Sequence[str], metric: str = "test/accuracy") -> str:
     """Return the address of MLflow's page with the charts of all runs of one execution, reused ones included.
 
-    Sorting by a metric lays the runs flat; sorted by creation they lie folded under their parent and no chart shows.
+    Sorting by a metric makes the page list the runs one by one. Sorted by creation, they are folded under their parent
+    and no chart shows.
 
     Args:
         base: Address of the server, such as ``http://127.0.0.1:5000``.
         execution: The execution's id.
         experiments: Ids of the experiments in which its runs are: a reused teacher may be in another one.
-        metric: What to sort by, best first.
+        metric: The metric to sort by, highest first.
 
     Raises:
         ValueError: If there is no experiment.
@@ -67,16 +68,16 @@ def _page(base: str, wanted: str, experiments: Sequence[str], metric: str) -> st
 
 
 def runs_of(mlruns: Path, record: Record, key: str) -> tuple[list[str], list[str]]:
-    """Return the experiments' ids, and the runs' ids, of the stages an execution has used, as known on disk."""
+    """Return the ids of the experiments and of the runs of an execution's stages, as remembered on disk for a store."""
     memories = [read_json(mlruns / "stages" / name / "tracking.json") or {} for name in record["folders"]]
     states = [memory[key] for memory in memories if key in memory]
     return sorted({str(state["experiment_id"]) for state in states}), [str(state["run_id"]) for state in states]
 
 
 def newest_link(mlruns: Path, base: str, key: str = LOCAL) -> str | None:
-    """Return the link to the newest execution that the store knows, None if it knows none.
+    """Return the link to the newest execution that the store knows, or None if it knows none.
 
-    A trial's is that of all trials of its sweep: it has no test of its own to be compared by.
+    For a trial it is the link to all trials of its sweep, because a trial has no test of its own to be compared by.
     """
     records = [read_json(path) for path in (mlruns / "tracking").glob("*.json")]
     whole = ("execution", "started", "folders", "tags", "metrics")
@@ -97,13 +98,13 @@ def newest_link(mlruns: Path, base: str, key: str = LOCAL) -> str | None:
 def ui(mlruns: Path, port: int = 5000, host: str = "127.0.0.1", before: Callable[[], None] = lambda: None) -> None:
     """Serve MLflow's page over the database in ``mlruns`` until Ctrl-C, and print the link to the newest comparison.
 
-    With ``MLFLOW_TRACKING_URI`` set to a server there is nothing to serve: only the link is printed.
+    If ``MLFLOW_TRACKING_URI`` is a server, nothing is served and only the link is printed.
 
     Args:
         mlruns: Folder of the database.
         port: Port to listen on, in 1..65535.
         host: Address to listen on; the default is reachable from this machine alone.
-        before: What else is to be brought up to date before anybody looks.
+        before: Called before the page is served, to bring anything else up to date.
 
     Raises:
         ConfigurationError: If the port is taken, or the database cannot be opened.
@@ -144,15 +145,15 @@ _SERVING = {
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Leave as after Ctrl-C, so that the server does not outlive its owner."""
+    """Stop as after Ctrl-C, so that the server does not outlive this process."""
     raise KeyboardInterrupt
 
 
 def caught_up(mlruns: Path) -> Store | None:
-    """Open the store and send what earlier commands could not, as long as that takes; None if a server is away.
+    """Open the store and send what earlier commands could not, however long that takes; None if a server is away.
 
     Raises:
-        ConfigurationError: If a database cannot be opened, with the remedy.
+        ConfigurationError: If a database cannot be opened; the message says what to do.
     """
     uri, key = address(mlruns, None)
     quiet()
@@ -179,6 +180,7 @@ def _command(mlruns: Path, host: str, port: int) -> list[str]:
 
 def _check_free(host: str, port: int) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # A port that a server has just released may be used again at once.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

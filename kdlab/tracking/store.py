@@ -1,4 +1,4 @@
-"""Opening an MLflow store: a database inside ``mlruns``, or any server; several processes may start at once."""
+"""Opening an MLflow store, which is a database inside ``mlruns`` or any server; several processes may do so at once."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ from kdlab.tracking.addresses import store_name
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# Where MLflow stores absolute paths of artifacts: table, column.
+# The tables and columns in which MLflow stores absolute paths of artifacts.
 LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -27,7 +27,7 @@ LOCATIONS = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-# Short enough that a server that is away does not hold up training; anybody's own setting wins.
+# Short enough that an unreachable server does not hold up training; a user's own settings have precedence.
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -35,15 +35,15 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-# Makes MLflow's page open the experiment as one of training, not of prompts and agents.
+# With this, MLflow's page shows the experiment as one of training and not of prompts and agents.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Return what a store raises that is away, full, locked, too old, misnamed, or that answers nonsense.
+    """Return the errors of a store that is unreachable, full, locked, too old or misnamed, or that answers nonsense.
 
-    The HTTP library's errors are OSErrors, a missing driver is an ImportError, an address that is none a ValueError.
-    What MLflow makes of an answer that is none of its own can be any of the last.
+    Errors of the HTTP library are OSErrors, a missing driver is an ImportError, and a malformed address is a
+    ValueError. If a server is not MLflow, its answer can lead to any of the last four.
     """
     from alembic.util import CommandError
     from google.protobuf.json_format import Error as AnswerError  # type: ignore[import-untyped]  # it has none
@@ -55,7 +55,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def quiet() -> None:
-    """Keep MLflow's and alembic's notices off the terminal, and its waiting short."""
+    """Suppress notices of MLflow and alembic on the terminal, and shorten MLflow's waiting times."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     import mlflow  # noqa: F401  sets its logger's level at import
@@ -66,7 +66,7 @@ def quiet() -> None:
 
 def database(mlruns: Path) -> str:
     """Return the address of the database inside ``mlruns``."""
-    # SQLAlchemy reads these three as parts of an address.
+    # SQLAlchemy would read these three as parts of the address and not of the path.
     path = str(mlruns.resolve() / "mlflow.db").replace("%", "%25").replace("?", "%3F").replace("#", "%23")
     return f"sqlite:///{path}"
 
@@ -78,10 +78,10 @@ def artifacts(mlruns: Path) -> str:
 
 
 class Answering:
-    """MLflow's client, which says after each answer that there was one.
+    """MLflow's client, with a call after each of its answers.
 
     Args:
-        client: MLflow's.
+        client: MLflow's client.
         answered: called after each answer.
     """
 
@@ -104,7 +104,7 @@ class Store:
 
     Args:
         mlruns: Folder of the database, the artifacts and the stage folders.
-        uri: Any MLflow tracking URI; None is ``MLFLOW_TRACKING_URI``, or else the database inside ``mlruns``.
+        uri: Any MLflow tracking URI; None means ``MLFLOW_TRACKING_URI``, or else the database inside ``mlruns``.
         answered: Called whenever the store has answered.
 
     Raises:
@@ -129,12 +129,15 @@ class Store:
             self.client = cast("MlflowClient", Answering(MlflowClient(self.uri), answered))
 
     def discard_uploads(self, run: str) -> None:
-        """Remove what a killed process left of a file of a run inside ``mlruns``; only the caller sends to that run."""
+        """Remove what a killed process left of an upload to a run inside ``mlruns``.
+
+        Only the caller may be sending to that run, since the files of an upload in progress would be removed too.
+        """
         for scratch in (self.mlruns / "artifacts").glob(f"*/{run}/artifacts/**/.artifact.uploading.*"):
             scratch.unlink(missing_ok=True)
 
     def _settle_in(self) -> str:
-        """Return the folder's identity, made at the first start; mend the database if the folder has moved since."""
+        """Return the folder's identity, which is made at the first start, and repair the database of a moved folder."""
         path, here = self.mlruns / "tracking" / "home.json", artifacts(self.mlruns)
         home = read_json(path) or {"id": uuid.uuid4().hex, "artifacts": None}
         if home["artifacts"] != here:
@@ -144,7 +147,7 @@ class Store:
         return str(home["id"])
 
     def experiment(self, name: str) -> str:
-        """Return the experiment's id; made if there is none, restored if somebody deleted it."""
+        """Return an experiment's id; it is created if it does not exist, and restored if it was deleted."""
         if name not in self._experiments:
             with FileLock(self.mlruns / "tracking" / "start.lock", timeout=120):
                 self._experiments[name] = self._find_or_create(name)
@@ -159,7 +162,7 @@ class Store:
             location = None if self.uri.startswith("http") else f"{artifacts(self.mlruns)}/{folder}"
             try:
                 return str(self.client.create_experiment(name, artifact_location=location, tags=KIND))
-            except MlflowException:  # made by another machine since we looked
+            except MlflowException:  # another machine may have made it meanwhile
                 experiment = self.client.get_experiment_by_name(name)
                 if experiment is None:
                     raise
@@ -169,14 +172,18 @@ class Store:
 
 
 LOCAL = "mlruns/mlflow.db"
-# Without these tables the file is no database of MLflow's.
+# A file without these tables is not a database of MLflow.
 NEEDED = {"experiments", "runs", "metrics", "params", "tags", "alembic_version"}
 
 
 def make_whole(uri: str, path: Path) -> None:
-    """Make MLflow's tables beside the database's place: a process killed half-way leaves one that never opens again."""
+    """Make MLflow's tables under another name first; a process killed half-way would leave a file that never opens.
+
+    Raises:
+        sqlite3.DatabaseError: If the database is an empty file.
+    """
     if path.exists():
-        # MLflow would fill it, and what it had would be missing without a word.
+        # MLflow would fill it, and nobody would notice that its former content is missing.
         if path.stat().st_size == 0:
             raise sqlite3.DatabaseError(f"{path.name} is empty")
         return
@@ -186,7 +193,7 @@ def make_whole(uri: str, path: Path) -> None:
     for left in (
         scratch,
         scratch.with_name(f"{scratch.name}-journal"),
-    ):  # a journal would be rolled back into the new one
+    ):  # SQLite would roll a journal back into the new database
         left.unlink(missing_ok=True)
     MlflowClient(uri.removesuffix(path.name) + scratch.name).search_experiments(max_results=1)
     scratch.replace(path)
@@ -202,6 +209,7 @@ def damage(mlruns: Path) -> str | None:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     except sqlite3.OperationalError as error:
+        # A locked database is in use and not damaged.
         verdict = "ok" if "locked" in str(error) else str(error)
         tables = NEEDED
     except sqlite3.DatabaseError as error:
@@ -216,13 +224,19 @@ def damage(mlruns: Path) -> str | None:
 
 
 def address(mlruns: Path, uri: str | None) -> tuple[str, str]:
-    """Return the tracking URI, and the name under which it is remembered: the same wherever the folder is moved."""
+    """Return the tracking URI, and a name to remember it by that stays the same when the folder is moved."""
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or database(mlruns)
     return uri, LOCAL if uri == database(mlruns) else store_name(uri)
 
 
 def move_artifacts(path: Path, old: str, new: str) -> None:
-    """Let a database that was moved find its artifacts again: MLflow stores their absolute paths."""
+    """Change the absolute paths of artifacts in a database that was moved, so that it finds them again.
+
+    Args:
+        path: The database.
+        old: The former root of the artifacts.
+        new: The present root.
+    """
     if not path.exists():
         return
     with closing(sqlite3.connect(path, timeout=30)) as connection, connection:

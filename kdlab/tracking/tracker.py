@@ -1,4 +1,4 @@
-"""MLflow as a view of the stage folders, brought up to date while they grow."""
+"""MLflow as a view of the stage folders that is kept up to date while they grow."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,18 +23,18 @@ def courier_for(mlruns: Path, uri: str | None = None) -> Courier:
 
 
 class Tracker:
-    """Shows an experiment's stage folders in MLflow; never in the way of training.
+    """Shows an experiment's stage folders in MLflow, without ever holding up training.
 
-    All calls write what they have to say in ``mlruns`` and return; a thread of its own sends it, see ``Courier``. Only
-    ``end`` waits for the thread, with a bound. A store that is away, full, locked, slow or none at all costs one
-    warning and nothing else: the folders keep everything, and the next command with the same store sends what is
-    missing with the times at which it was measured.
+    All calls write to ``mlruns`` and return; the thread of a ``Courier`` sends what was written. Only ``end`` waits for
+    that thread, for a limited time. A store that is unreachable, full, locked, slow or missing costs one warning and
+    nothing else: the folders keep everything, and the next command with the same store sends what is missing, with the
+    times at which it was measured.
 
     Args:
         mlruns: Folder of the stages, of the database and of the artifacts.
         experiment: Name of the experiment in MLflow.
-        uri: Any MLflow tracking URI; None is ``MLFLOW_TRACKING_URI``, or else the database inside ``mlruns``.
-        courier: Who sends, where other executions follow in this process; None is one of its own.
+        uri: Any MLflow tracking URI; None means ``MLFLOW_TRACKING_URI``, or else the database inside ``mlruns``.
+        courier: The courier to use, if other executions follow in this process; None makes a new one.
     """
 
     def __init__(self, mlruns: Path, experiment: str, uri: str | None = None, courier: Courier | None = None) -> None:
@@ -52,13 +52,13 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         name: str | None = None,
     ) -> None:
-        """Open the execution's parent run, and close what killed processes left open.
+        """Begin the execution's parent run, and let the courier close what killed processes left open.
 
         Args:
             execution: Id of the execution, unique in ``mlruns``.
             config: Resolved configuration, kept as the parent's ``config.yaml``.
             tags: Tags of the parent and of runs made for it; None are those of ``provenance()``.
-            name: Of the parent run; None is made of the experiment and the execution.
+            name: Name of the parent run; None makes one of the experiment and the execution.
         """
         origin = provenance() if tags is None else dict(tags)
         if "commit" in origin:
@@ -72,12 +72,12 @@ class Tracker:
             self._news.begin()
 
     def sync(self, folder: Path) -> None:
-        """Say that a stage folder has committed points; call it once an epoch."""
+        """Note that a stage folder has newly committed points; call this once in each epoch."""
         with self._written_down() as news:
             news.add(folder, None)
 
     def finish(self, folder: Path, status: str = Status.FINISHED) -> None:
-        """Say that all is in a stage folder, and its run to be closed; also for a stage that is reused.
+        """Note that a stage folder is complete and its run can be ended; call this for a reused stage too.
 
         Args:
             folder: The stage folder.
@@ -93,7 +93,7 @@ class Tracker:
 
     @held_back()
     def end(self, status: str = Status.FINISHED, description: str = "", files: Sequence[Path] = ()) -> bool:
-        """Close the execution: what is missing is sent, the parent gets its summary and its status.
+        """End the execution: send what is missing, and the parent's summary and status.
 
         Args:
             status: FINISHED, FAILED or KILLED.
@@ -101,7 +101,7 @@ class Tracker:
             files: The parent's artifacts, such as the report.
 
         Returns:
-            Whether the store has everything; else the next command sends the rest.
+            Whether the store has everything; if not, the next command sends the rest.
         """
         last = {
             "status": status,
@@ -117,10 +117,11 @@ class Tracker:
         return complete
 
     def link(self, base: str | None = None) -> str | None:
-        """Return the address of the page that compares this execution's runs, None if the store has none of them.
+        """Return the address of the page that compares this execution's runs, or None if the store has none of them.
 
         Args:
-            base: Address of the MLflow page; None is the tracking server's own, or where ``kdlab ui`` opens it.
+            base: Address of the MLflow page; None means the tracking server's own, or the address that ``kdlab ui``
+                uses.
         """
         if self._news is None:
             return None
@@ -131,7 +132,7 @@ class Tracker:
 
     @contextmanager
     def _written_down(self, at_once: bool = False) -> Iterator[News]:
-        """Write something down and say so to the courier; a full disk is a warning as well, no stop tears a file."""
+        """Yield the news for a change, and post them afterwards; a full disk is a warning, and a stop waits."""
         with held_back():
             try:
                 yield self._begun
