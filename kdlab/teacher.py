@@ -236,6 +236,7 @@ class Ensemble(Teacher):
 
     def to(self, device: torch.device | str) -> Self:
         """Move all teachers to a device, and return this one."""
+        # The network of this ensemble consists of their networks, and so moves with them.
         for teacher in self._teachers:
             teacher.to(device)
         return self

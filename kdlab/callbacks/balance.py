@@ -26,6 +26,7 @@ def gradient_norms(terms: Terms, parameters: Sequence[nn.Parameter]) -> dict[str
     for name, (weight, value) in terms.items():
         if not trained or not value.requires_grad:
             continue
+        # The graph is kept, because the training step needs it afterwards.
         gradients = torch.autograd.grad(value, trained, retain_graph=True, allow_unused=True)
         reached = [gradient.detach().float().square().sum() for gradient in gradients if gradient is not None]
         if reached:

@@ -45,6 +45,7 @@ def _moved(row: Tensor, seed: int) -> Tensor:
     values = row.flatten()
     if len(values) == 1:
         return torch.full_like(row, torch.nan)
+    # Drawn on the CPU, so that the order is the same on every device.
     order = torch.randperm(len(values), generator=generator)
     return values[order.to(values.device)].reshape(row.shape)
 

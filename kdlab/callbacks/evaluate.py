@@ -149,6 +149,7 @@ class Evaluate(lightning.Callback):
     ) -> None:
         """Update the metrics that need no explanation."""
         signals = (
+            # kdlab's modules return their signals, so that nothing is computed twice.
             self._with_teacher(outputs) if isinstance(outputs, Signals) else self._signals(pl_module, as_batch(batch))
         )
         for name, measure in self._plain(trainer.testing).items():
@@ -273,6 +274,7 @@ class Evaluate(lightning.Callback):
 
     def _keep_scores(self, name: str, metric: Metric, signals: Mapping[str, Any]) -> None:
         if isinstance(metric, PerSample) and "index" in signals:
+            # Double precision holds every index exactly.
             rows = torch.stack((signals["index"].double(), metric.latest.double())).T
             self.scores.setdefault(name, []).append(rows.cpu())
 

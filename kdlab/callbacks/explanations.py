@@ -158,6 +158,7 @@ def _scored_for_another(prefix: str, other: _Other, measures: Mapping[str, Measu
     for name, measure in measures.items():
         if not other.fits(measure.ask.names()):
             continue
+        # The measure's own metric must keep the post-hoc method's scores.
         metric = measure.metric.clone()
         metric.reset()
         Asked(metric.update, measure.takes)(other.signals)

@@ -140,9 +140,16 @@ class Distilled(Supervised):
         return value
 
     def prepare(self, batch: object) -> None:
-        """Check the layers, let the losses create their sized parts from one batch, then check every term."""
+        """Check the layers, let the losses create their sized parts from one batch, then check every term.
+
+        Raises:
+            KeyError: If a layer does not exist, or a term asks for a signal that this stage does not offer.
+            ValueError: If maps are frozen and the batch has no index and view.
+            TypeError: If a term has no gradient path to what it should train.
+        """
         named = as_batch(batch)
         for name, term in self.distill.items():
+            # A black box has no layers to check, and refuses them with a message of its own.
             if term.layers and not isinstance(self.teacher, BlackBox):
                 check_layers(name, dict.fromkeys(term.layers, self.model))
                 check_layers(name, dict.fromkeys(term.layers.values(), self._the_teacher().network))
@@ -185,7 +192,7 @@ class Distilled(Supervised):
     on_test_start = on_fit_start
 
     def on_train_start(self) -> None:
-        """Explain all training samples once for each term with frozen maps."""
+        """Explain all training samples once for each term with frozen maps; a TypeError if the data are not kdlab's."""
         data = data_of(self.trainer)
         for name, term in self.distill.items():
             explainer = term.teacher_explainer or term.explainer

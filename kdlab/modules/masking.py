@@ -54,6 +54,7 @@ class Masks:
             players = int(assignment.max()) + 1
             if players < 2:
                 return None  # with one player there is nothing between showing all and showing nothing
+            # Coalitions are drawn in pairs, so for an odd batch there is one too many.
             coalitions = draw_coalitions(len(inputs), players, inputs.device)[: len(inputs), None]
             absent = torch.zeros_like(inputs[0]) if baseline is None else baseline.to(inputs)
             return reveal(inputs, absent, coalitions, assignment.to(inputs.device))

@@ -272,7 +272,7 @@ class _Written:
 
 
 def gather(logits: Iterable[tuple[Tensor, Tensor]], samples: int) -> Tensor:
-    """Return one table ordered by index, from pairs (index, logits) that must hold every sample exactly once."""
+    """Return pairs (index, logits) as one table in index order; a ValueError if a sample is not there exactly once."""
     table: Tensor | None = None
     seen = torch.zeros(samples, dtype=torch.int32)
     for index, values in logits:

@@ -34,7 +34,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], class_names: Sequence[str] | None = None) -> None:
-    """Write a ``.safetensors`` file in one atomic step, with the names of the classes where somebody knows them."""
+    """Write a ``.safetensors`` file in one atomic step, with the names of the classes if they are given."""
     about = None if class_names is None else {CLASS_NAMES: json.dumps(list(class_names))}
     # Copies, because safetensors refuses tensors that share memory, as tied weights do.
     content = save({key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}, about)

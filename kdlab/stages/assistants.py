@@ -38,6 +38,7 @@ def assisted(command: Sequence[str], machine: Machine, logs: Path) -> Iterator[N
             assistants.append(child(command, log, machine.environment(index)))
         yield
     finally:
+        # All are told before the first is waited for, so that they stop at the same time.
         for assistant in assistants:
             assistant.terminate()
         for assistant in assistants:

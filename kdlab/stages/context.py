@@ -107,6 +107,7 @@ class Context:
         owner = {"teacher": node.fingerprint, "data": str(self.data_hash)}
         cache = Cache(**(self.experiment.stages[node.stage].cache or {}))
         path = node.folder.path / ".".join(["soft_labels", *filter(None, [cache.name]), "npy"])
+        # Another execution may be computing the same file.
         with node.folder.locked():
             labels = SoftLabels.load(path, owner, cache)
             if labels is not None:

@@ -76,6 +76,7 @@ class CurrentExecution:
         try:
             yield
         except BaseException as error:
+            # Every error, because Ctrl-C and SIGTERM end a stage too.
             self.tracker.finish(node.folder.path, status_after(error))
             raise
 

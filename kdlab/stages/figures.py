@@ -100,6 +100,7 @@ def _draw_attributions(axes: Axes, values: Tensor) -> None:
 def _draw_image(axes: Axes, values: Tensor) -> None:
     axes.axis("off")
     shifted = values - values.min()
+    # An image of a single value has no range to divide by.
     picture = shifted / shifted.max().clamp(min=1e-12)
     # Unless there are three, no channel is red, green or blue; the mean hides none of them.
     axes.imshow((picture.permute(1, 2, 0) if len(picture) == 3 else picture.mean(dim=0)).numpy(), cmap="gray")

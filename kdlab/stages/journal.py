@@ -34,6 +34,7 @@ class Journal(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Append the values as one line."""
+        # Lightning puts the epoch among the metrics.
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if not values:
             return

@@ -60,7 +60,7 @@ def shown(text: str, *known: str) -> str:
 
 
 def linkable(address: str) -> str:
-    """Return a server's address as it may stand in a link, without user and password; the reader signs in himself."""
+    """Return a server's address as it may stand in a link, without its secrets; the reader signs in himself."""
     return shown(address).replace(f"{HIDDEN}@", "")
 
 

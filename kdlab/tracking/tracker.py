@@ -132,7 +132,7 @@ class Tracker:
 
     @contextmanager
     def _written_down(self, at_once: bool = False) -> Iterator[News]:
-        """Yield the news for a change, and post them afterwards; a full disk is a warning, and a stop waits."""
+        """Yield the news for a change, and post them after it; stops are held back, and a full disk is a warning."""
         with held_back():
             try:
                 yield self._begun
