@@ -240,10 +240,12 @@ def dashboard(parsed: argparse.Namespace) -> None:
 
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise ConfigurationError("the dashboard needs a package: pip install 'kdlab[dashboard]'")
+    from kdlab.sweep.definition import ENDING, sweep_path
     from kdlab.sweep.storage import open_storage
     from kdlab.sweep.study_place import place_of
 
-    place = place_of(parsed.study or parsed.file.name.split(".")[0], parsed.storage, parsed.mlruns)
+    name = sweep_path(parsed.file).name.removesuffix(ENDING)
+    place = place_of(parsed.study or name, parsed.storage, parsed.mlruns)
     open_storage(place)
     # The storage's address may hold a password, so it is passed in the environment.
     code = (

@@ -40,12 +40,12 @@ def mapping(place: Place) -> dict[str, Any]:
 
 
 def optional_mapping(place: Place) -> dict[str, Any]:
-    """Return the mapping at this place; an empty one if there is nothing, or an empty value.
+    """Return the mapping at this place; an empty one if there is nothing.
 
     Raises:
         ConfigurationError: If there is anything else.
     """
-    return mapping(place) if place.value else {}
+    return {} if place.value is None else mapping(place)
 
 
 def class_spec(place: Place) -> dict[str, Any]:

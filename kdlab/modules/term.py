@@ -72,8 +72,6 @@ class Term:
 POSSIBLE = re.compile(r"[^\W\d_][\w-]*")
 #: Names that kdlab's modules use for their own terms and for the sum of all terms.
 OWN = frozenset({"task", "loss", "help_back"})
-#: ``nn.ModuleDict`` cannot have a key that is the name of one of its attributes.
-TAKEN = frozenset(dir(nn.ModuleDict()))
 #: Endings of the names under which more than a term's value is logged.
 BESIDE = ("_weight", "_dead")
 
@@ -84,13 +82,15 @@ def check_names(names: Collection[str]) -> None:
     Raises:
         ValueError: With the name and the possible names.
     """
+    # Asked anew, because libraries add attributes to torch's classes when they are imported.
+    attributes = dir(nn.ModuleDict())
     for name in names:
         of_another = [name.removesuffix(end) for end in BESIDE if name.removesuffix(end) in set(names) - {name}]
         if not POSSIBLE.fullmatch(name):
             why = "is no name"
         elif name in OWN:
             why = "is kdlab's own name of a term"
-        elif name in TAKEN:
+        elif name in attributes:
             why = "is something that torch.nn.ModuleDict has already"
         elif of_another:
             why = f"is how a number of term {of_another[0]!r} is logged"

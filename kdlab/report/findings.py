@@ -118,10 +118,11 @@ def _against_teacher(summary: Summary) -> Iterator[str]:
         if not accuracy.count or not learned or _twin(summary, stage) is not None:
             continue
         gap = accuracy.mean - teacher.estimate(ACCURACY.key).mean
-        side = "above" if gap > 0 else "below"
         name = "its teacher" if teacher.name == "teacher" else f"its teacher {teacher.name}"
         share = _share(stage, teacher)
-        yield f"{stage.name} is {ACCURACY.number(abs(gap))} points of accuracy {side} {name}{share}."
+        apart = ACCURACY.number(abs(gap))
+        side = f"{apart} points of accuracy {'above' if gap > 0 else 'below'}"
+        yield f"{stage.name} is {'as accurate as' if apart == ACCURACY.number(0.0) else side} {name}{share}."
 
 
 def _share(stage: Stage, teacher: Stage) -> str:

@@ -50,19 +50,21 @@ def page(summary: Summary) -> str:
 
 def _pictures(summary: Summary) -> Iterator[Picture]:
     """Yield the figures of each stage's first seed, and the reason for each that could not be made."""
-    room = ROOM
+    room, left_out = ROOM, False
     for stage in summary.stages:
         use = stage.uses[0]
         for path in use.folder.figures()[:PICTURES]:
             content = path.read_bytes()
+            if len(content) > room:
+                left_out = True
+                continue
             room -= len(content)
-            if room >= 0:
-                caption = f"{stage.name}, seed {use.seed}: {path.stem.replace('_', ' ')}"
-                yield Picture(caption, base64.b64encode(content).decode())
+            caption = f"{stage.name}, seed {use.seed}: {path.stem.replace('_', ' ')}"
+            yield Picture(caption, base64.b64encode(content).decode())
         failed = (use.folder.shown(use.evaluation) or {}).get("failed", {})
         for name, reason in failed.items():
             yield Picture(f"{stage.name}, seed {use.seed}: {name} could not be made ({reason}).")
-    if room < 0:
+    if left_out:
         yield Picture("Further figures are in the stage folders: the page would grow too large.")
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from kdlab.report.charts import PLACEHOLDERS, chart, colour, label, ticks
 from kdlab.report.columns import ACCURACY, DELETION, FIDELITY, Column
-from kdlab.report.statistics import pareto
+from kdlab.report.statistics import estimate, pareto
 from kdlab.report.summary import Stage, Summary
 
 
@@ -80,10 +80,11 @@ def _paired(stage: Stage, column: Column) -> list[int]:
 
 
 def _spread(stage: Stage, column: Column, seeds: list[int]) -> Spread:
-    estimate = stage.estimate(column.key)
-    low, high = column.interval(estimate)
-    values = [stage.values[column.key][seed] * column.scale for seed in seeds]
-    return Spread(values, estimate.mean * column.scale, low * column.scale, high * column.scale)
+    values = [stage.values[column.key][seed] for seed in seeds]
+    of_these = estimate(values)  # not of all seeds: the large dot is the mean of the small ones
+    low, high = column.interval(of_these)
+    scaled = [value * column.scale for value in values]
+    return Spread(scaled, of_these.mean * column.scale, low * column.scale, high * column.scale)
 
 
 def front(summary: Summary) -> str | None:

@@ -48,8 +48,8 @@ def experiment_of(sweep: Sweep, trial: FrozenTrial, name: str) -> Experiment:
         name: the new experiment's name.
     """
     # A trial may use fewer seeds than the experiment has; the best configuration is trained with all of them.
-    kept = [text for text in sweep.base if not text.startswith("seeds=")]
-    experiment = sweep.written.overridden(kept)
+    # The last override is the seeds that trials are averaged over; those that a user sets stand before it and count.
+    experiment = sweep.written.overridden(sweep.base[:-1])
     values = sweep.space.overrides(values_of(trial))
     return experiment.overridden([f"seeds={experiment.seeds}", *values, f"name={name}"])
 

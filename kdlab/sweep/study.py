@@ -229,7 +229,8 @@ def _dead(trial: FrozenTrial, place: StudyPlace) -> bool:
         age = datetime.now() - trial.datetime_start if trial.datetime_start is not None else timedelta(0)
         return place.own or age > timedelta(seconds=GRACE)
     file = _alive_file(place, worker)
-    if not worker.startswith(f"{socket.gethostname()}-") or not file.exists():
+    host, _, _ = worker.rsplit("-", 2)  # a host's name may be the beginning of another's
+    if host != socket.gethostname() or not file.exists():
         return False
     return Lease(file).free()
 

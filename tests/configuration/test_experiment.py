@@ -13,6 +13,7 @@ from torch import nn
 
 from kdlab.configuration.experiment import ConfigurationError, read, read_outline
 from tests.configuration.examples import write
+from tests.experiments import written
 
 OWN = '''
 """A user's module: plain classes that know nothing of kdlab."""
@@ -257,3 +258,10 @@ def test_a_constructors_refusal_comes_when_it_is_built(tmp_path: Path) -> None:
         experiment.build_module("student", nn.Identity(), None)
     with pytest.raises(ConfigurationError, match="MLP refuses its arguments: sizes must be positive"):
         experiment.build_model("student")
+
+
+@pytest.mark.parametrize("key", ["trainer", "evaluate"])
+@pytest.mark.parametrize("value", [[], "", False, 0])
+def test_what_is_empty_and_no_mapping_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{key}.*(mapping|keys)"):
+        read(written(tmp_path, **{key: value}))

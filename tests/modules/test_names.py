@@ -36,6 +36,11 @@ def test_a_name_that_is_taken_or_none_is_refused_in_one_line(name: str) -> None:
     assert "take a letter, then letters, digits, _ and -" in said
 
 
+def test_an_attribute_that_a_library_adds_later_is_taken_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn.Module, "added_later", None, raising=False)
+    assert "is something that torch.nn.ModuleDict has already" in refused("added_later")
+
+
 @pytest.mark.parametrize("name", ["soft", "hint_2", "Hint-2", "größe", "tasks", "keys_"])
 def test_other_names_are_possible(name: str) -> None:
     assert f"train/{name}" in fit(Distilled(student(), teacher(), {name: Term(SoftTargets())}), 1).callback_metrics

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdlab.report.columns import ACCURACY, DELETION
-from kdlab.report.trade_offs import Spread, front
+from kdlab.report.trade_offs import Spread, _spread, front
 from tests.report.test_winners import summary
 
 
@@ -24,3 +24,10 @@ def test_an_arm_reaches_from_the_mean_to_its_own_end() -> None:
     assert Spread([0.5, 0.9], 0.7, low=0.6, high=0.95).arms == [[pytest.approx(0.1)], [pytest.approx(0.25)]]
     # Rounding may put an end on the other side of the mean: an arm has no negative length.
     assert Spread([0.7], 0.7, low=0.7000001, high=0.6999999).arms == [[0.0], [0.0]]
+
+
+def test_a_large_dot_is_the_mean_of_its_small_ones(tmp_path: Path) -> None:
+    (stage,) = summary(tmp_path, {"student": {ACCURACY.key: [0.7, 0.9, 0.5], DELETION.key: [0.3, 0.2, 0.1]}}).stages
+    spread = _spread(stage, ACCURACY, [0, 2])
+    assert spread.values == [pytest.approx(70.0), pytest.approx(50.0)]
+    assert spread.mean == pytest.approx(60.0)

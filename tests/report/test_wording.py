@@ -39,6 +39,8 @@ def test_what_was_trained_is_told_from_what_was_reused(tmp_path: Path) -> None:
     [
         (0.90, "student is 5.0 points of accuracy below its teacher, with 20 % of its parameters."),
         (0.97, "student is 2.0 points of accuracy above its teacher, with 20 % of its parameters."),
+        (0.95, "student is as accurate as its teacher, with 20 % of its parameters."),
+        (0.9499, "student is as accurate as its teacher, with 20 % of its parameters."),
     ],
 )
 def test_a_student_stands_above_or_below_its_teacher(accuracy: float, said: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The number of good trials holds by the storage alone: workers that share no folder may claim at the same time."""
 
 import json
+import socket
 import subprocess
 import threading
 from collections import Counter
@@ -18,7 +19,7 @@ from kdlab.sweep import worker
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import Sweep
 from kdlab.sweep.storage import open_storage
-from kdlab.sweep.study import REASON, SIGNATURE, SURPLUS, is_surplus, join, signature
+from kdlab.sweep.study import REASON, SIGNATURE, SURPLUS, WORKER, _dead, is_surplus, join, signature
 from kdlab.sweep.study_place import StudyPlace, place_of
 from kdlab.sweep.trial import Trials
 from kdlab.sweep.worker import Target, work
@@ -40,6 +41,19 @@ def joined(folder: Path) -> tuple[Sweep, StudyPlace, Options, Study]:
     sweep, place, options = opened(folder)
     place = StudyPlace(place.name, f"sqlite:///{folder / 'shared.db'}", place.mlruns)
     return sweep, place, options, join(sweep, place, check_sweep(sweep, options))
+
+
+def test_a_worker_of_a_host_whose_name_begins_alike_is_not_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "gpu")
+    place = place_of("made_up", None, tmp_path)
+    place.folder.mkdir(parents=True)
+    verdicts = {}
+    for name in ("gpu-17-ab", "gpu-2-17-ab"):
+        (place.folder / f"alive-{name}.lock").touch()  # nobody on this machine holds it
+        verdicts[name] = _dead(optuna.create_trial(value=1.0, user_attrs={WORKER: name}), place)
+    assert verdicts == {"gpu-17-ab": True, "gpu-2-17-ab": False}
 
 
 def test_a_trial_is_one_too_many_if_those_before_it_make_up_the_target(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.distributions import IntDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import create_trial
 
 from kdlab.configuration import experiment_check
 from kdlab.errors import ConfigurationError
+from kdlab.sweep.best import experiment_of
 from kdlab.sweep.check import check_sweep
 from kdlab.sweep.definition import read_sweep, sweep_path
 from kdlab.sweep.storage import open_storage
@@ -127,6 +129,15 @@ def test_the_command_line_counts_after_what_the_file_fixes(tmp_path: Path) -> No
     experiment = read_sweep(file, ["trainer.max_epochs=5"]).of({"T": 5.0})
     assert experiment.value("student.trainer.max_epochs") == 5
     assert experiment.value("student.alpha") == 1.5
+
+
+def test_the_best_is_tested_on_the_seeds_that_the_command_line_says(tmp_path: Path) -> None:
+    sweep = read_sweep(sweep_file(tmp_path, seeds=[100]), ["seeds=[4, 5, 6]"])
+    values = {"temperature": 2.0, "alpha": 1.0}
+    scales = {name: FloatDistribution(0.1, 8.0) for name in values}
+    best = experiment_of(sweep, create_trial(value=0.5, params=values, distributions=scales), "best")
+    assert sweep.experiment.seeds == [100]
+    assert (best.seeds, best.name) == ([4, 5, 6], "best")
 
 
 def test_a_class_is_set_before_its_arguments_and_conditional_entries_follow_it(tmp_path: Path) -> None:
