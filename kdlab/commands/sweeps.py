@@ -244,8 +244,8 @@ def dashboard(parsed: argparse.Namespace) -> None:
     from kdlab.sweep.storage import open_storage
     from kdlab.sweep.study_place import place_of
 
-    name = sweep_path(parsed.file).name.removesuffix(ENDING)
-    place = place_of(parsed.study or name, parsed.storage, parsed.mlruns)
+    name = parsed.study or sweep_path(parsed.file).name.removesuffix(ENDING)
+    place = place_of(name, parsed.storage, parsed.mlruns)
     open_storage(place)
     # The storage's address may hold a password, so it is passed in the environment.
     code = (
