@@ -96,7 +96,10 @@ class SeriesTable(DataModule):
         paths = [resolved(path) for path in (self.path, self.test_path) if path is not None]
         cells = read_cells(paths, self.form, texts)
         self.remarks = list(cells.remarks)
-        self._check_columns(cells)
+        single = {"series": self.series, "target": self.target, "time": self.time}
+        single |= {"split": self.split, "group": self.group}
+        cells.require({argument: [column] for argument, column in single.items() if column is not None})
+        cells.require({"channels": self.channels, "ignore": self.ignore})
         long = LongForm.of(cells, self.series, self.time)
         numbers, self.class_names = class_numbers(cells, self.target)
         target = long.one_a_series(self.target, numbers)
@@ -109,24 +112,6 @@ class SeriesTable(DataModule):
         tensors = {"inputs": torch.stack(values, dim=1), "target": target, **groups}
         self.sample_names = {split: [long.names[row] for row in chosen.tolist()] for split, chosen in rows.items()}
         return self.standardised({split: take(tensors, chosen) for split, chosen in rows.items()})
-
-    def _check_columns(self, cells: Cells) -> None:
-        arguments: dict[str, list[str | None]] = {
-            "series": [self.series],
-            "target": [self.target],
-            "time": [self.time],
-            "split": [self.split],
-            "group": [self.group],
-            "channels": [*self.channels],
-            "ignore": [*self.ignore],
-        }
-        for argument, columns in arguments.items():
-            for column in columns:
-                if column is not None and column not in cells.columns:
-                    raise ValueError(
-                        f"{cells.files[0][0].path} has no column {column!r} ({argument}); it has"
-                        f" {list(cells.columns)[:30]}"
-                    )
 
     def _rows_of_splits(
         self, cells: Cells, long: LongForm, target: Tensor
