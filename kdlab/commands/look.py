@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,18 +64,12 @@ def tables_at(path: Path) -> dict[str, Path]:
         path: a file or a folder.
 
     Raises:
-        ConfigurationError: If a folder has several tables and none of them is called train.
+        ConfigurationError: If a folder has several tables and none is called train, or two are of one split.
     """
-    from kdlab.data.tabular.rows import SPLIT_WORDS
-
     if path.is_file():
         return {"train": path} if path.name.lower().endswith(TABLES) else {}
     files = sorted(file for file in path.iterdir() if file.is_file() and file.name.lower().endswith(TABLES))
-    names = {file: file.name.partition(".")[0].lower() for file in files}
-    by_split = {SPLIT_WORDS[name]: file for file, name in names.items() if name in SPLIT_WORDS}
-    if len(files) > 1 and "train" not in by_split:
-        raise ConfigurationError(f"{path} has the tables {listing([file.name for file in files])}; look at one of them")
-    return by_split if len(files) > 1 else dict(zip(["train"], files, strict=False))
+    return _by_split(path, files, "tables", {"train"})
 
 
 def arrays_at(path: Path) -> dict[str, Path]:
@@ -85,17 +79,33 @@ def arrays_at(path: Path) -> dict[str, Path]:
         path: a file or a folder.
 
     Raises:
-        ConfigurationError: If a folder has several files and none is called train, or none is called test.
+        ConfigurationError: If a folder has several files, of which none is called train, none test, or two are of
+            one split.
     """
-    from kdlab.data.tabular.rows import SPLIT_WORDS
-
     if path.is_file():
         return {"train": path} if path.suffix.lower() == ".npz" else {}
-    files = sorted(path.glob("*.npz"))
-    by_split = {SPLIT_WORDS[word]: file for file in files if (word := file.stem.lower()) in SPLIT_WORDS}
-    if len(files) > 1 and not {"train", "test"} <= by_split.keys():
-        raise ConfigurationError(f"{path} has the arrays {listing(file.name for file in files)}; look at one of them")
-    return by_split if len(files) > 1 else dict(zip(["train"], files, strict=False))
+    return _by_split(path, sorted(path.glob("*.npz")), "arrays", {"train", "test"})
+
+
+def _by_split(folder: Path, files: Sequence[Path], kind: str, needed: Set[str]) -> dict[str, Path]:
+    """Return the files by the split that their names say; a single file is ``train`` whatever it is called."""
+    from kdlab.data.tabular.rows import SPLIT_WORDS
+
+    if len(files) < 2:
+        return {"train": files[0]} if files else {}
+    by_split: dict[str, Path] = {}
+    for file in files:
+        split = SPLIT_WORDS.get(file.name.partition(".")[0].lower())
+        if split is not None and split in by_split:
+            raise ConfigurationError(
+                f"{folder} has {by_split[split].name} and {file.name}, which are both the {split} split; look at one"
+                " of them, or take one away"
+            )
+        if split is not None:
+            by_split[split] = file
+    if not needed <= by_split.keys():
+        raise ConfigurationError(f"{folder} has the {kind} {listing(file.name for file in files)}; look at one of them")
+    return by_split
 
 
 def written(path: Path) -> str:

@@ -9,7 +9,9 @@ import yaml
 from PIL import Image
 
 from kdlab.__main__ import main
+from kdlab.commands.look import arrays_at, tables_at
 from kdlab.configuration.experiment import read
+from kdlab.errors import ConfigurationError
 from tests.data.made_up import write_csv, write_idx, write_image_folder, write_mixed
 
 STAGE = """
@@ -208,3 +210,13 @@ def test_line_breaks_in_names_do_not_leave_the_comments(tmp_path: Path, capsys: 
     text = looked(write_csv(tmp_path / "odd.csv", lines), capsys)
     assert yaml.safe_load(text).keys() == {"data"}
     assert read_by_experiment(text, tmp_path) == ("Table", (1,), 2)
+
+
+@pytest.mark.parametrize("names", [("train.csv", "test.csv", "test.parquet"), ("train.npz", "val.npz", "valid.npz")])
+def test_two_files_of_one_split_are_refused_and_neither_is_lost(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    at = arrays_at if names[0].endswith(".npz") else tables_at
+    split = "val" if names[0].endswith(".npz") else "test"
+    with pytest.raises(ConfigurationError, match=rf"has {names[1]} and {names[2]}, which are both the {split} split"):
+        at(tmp_path)
